@@ -1,0 +1,1 @@
+"""What trains and evaluates a tagger: arguments, data, collator, metric, optimizer groups, trainer, reports."""

@@ -1,0 +1,162 @@
+"""The arguments of `run_mner.py`: a recipe in JSON, and flags that override it."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from transformers import HfArgumentParser, TrainingArguments
+
+# Keys of a recipe that are for its reader: what it is, and where each value comes from.
+RECIPE_NOTES = ("description", "sources")
+
+
+def _from_json(value: str | dict | None, name: str) -> dict[str, Any]:
+    """A mapping given as an object in a recipe or as JSON text on the command line."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"`--{name}` must be JSON such as '{{\"use_gate\": false}}', got {value!r}.") from error
+    if not isinstance(value, dict | None):
+        raise ValueError(f"`{name}` must be a JSON object, got {value!r}.")
+    return value or {}
+
+
+@dataclass
+class ModelArguments:
+    """Which model to start from."""
+
+    model_name_or_path: str | None = field(
+        default=None, metadata={"help": "Checkpoint (folder or Hub id) to fine-tune, evaluate or predict with."}
+    )
+    model_revision: str | None = field(default=None, metadata={"help": "Commit, branch or tag of the checkpoint."})
+    trust_remote_code: bool = field(
+        default=False, metadata={"help": "Allow a checkpoint whose model is not installed here to run its own code."}
+    )
+    text_backbone: str | None = field(
+        default=None,
+        metadata={
+            "help": "Pretrained text encoder to start from: Hub id, folder, or `package:NAME/FOLDER` inside an "
+            "installed Python package."
+        },
+    )
+    text_revision: str | None = field(default=None, metadata={"help": "Commit, branch or tag of the text encoder."})
+    vision_backbone: str | None = field(
+        default=None, metadata={"help": "Pretrained vision encoder, likewise. Leave out for a text-only model."}
+    )
+    vision_revision: str | None = field(
+        default=None, metadata={"help": "Commit, branch or tag of the vision encoder."}
+    )
+    model_config: str | None = field(
+        default=None, metadata={"help": "Fields of IQCRConfig as a JSON object, such as the ablation switches."}
+    )
+    max_length: int = field(default=128, metadata={"help": "Sub-tokens per row; longer posts become windows."})
+    window_overlap: int = field(default=32, metadata={"help": "The most sub-tokens that two windows share."})
+
+    def __post_init__(self):
+        self.model_config = _from_json(self.model_config, "model_config")
+        if self.model_name_or_path and (self.text_backbone or self.vision_backbone):
+            raise ValueError("Give either `model_name_or_path` (a trained tagger) or backbones (to start a new one).")
+        if not (self.model_name_or_path or self.text_backbone):
+            raise ValueError("Say what to start from: `text_backbone` for a new tagger, or `model_name_or_path`.")
+
+
+@dataclass
+class DataArguments:
+    """Which posts to use."""
+
+    dataset: str = field(
+        default="", metadata={"help": "A corpus by name (with `dataset_source`), a folder of a built one, or a Hub id."}
+    )
+    dataset_source: str | None = field(default=None, metadata={"help": "Folder of a named corpus's published files."})
+    dataset_revision: str | None = field(default=None, metadata={"help": "Commit, branch or tag on the Hub."})
+    images_dirs: list[str] = field(
+        default_factory=list, metadata={"help": "Folders with a named corpus's pictures, tried in order."}
+    )
+    illegal_tags: str = field(
+        default="keep",
+        metadata={"help": "An I- without its B-: keep it, repair it to B-, or error.", "choices": ["keep", "repair", "error"]},
+    )
+    broken_images: str = field(
+        default="error",
+        metadata={
+            "help": "A picture that cannot be read: error, or drop it (the post stays; counted and reported).",
+            "choices": ["error", "drop"],
+        },
+    )
+    train_split: str = field(default="train", metadata={"help": "Split to train on."})
+    validation_split: str = field(default="validation", metadata={"help": "Split to select the checkpoint on."})
+    test_split: str = field(default="test", metadata={"help": "Split to predict at the end."})
+    preprocessing_num_workers: int | None = field(default=None, metadata={"help": "Processes that prepare pictures."})
+
+    def __post_init__(self):
+        if not self.dataset:
+            raise ValueError("Say which posts to use: `dataset`, a corpus's name, a folder or a Hub id.")
+
+
+@dataclass
+class MNERTrainingArguments(TrainingArguments):
+    """The Trainer's arguments, with the defaults of this task: best checkpoint by validation F1, lazy pictures."""
+
+    output_dir: str = field(default="runs/iqcr_mi", metadata={"help": "Folder that everything is written to."})
+    eval_strategy: str = field(default="epoch", metadata={"help": "When to evaluate: no, steps or epoch."})
+    save_strategy: str = field(default="epoch", metadata={"help": "When to save: no, steps, epoch or best."})
+    save_total_limit: int | None = field(default=1, metadata={"help": "Checkpoints to keep beside the best one."})
+    load_best_model_at_end: bool = field(default=True, metadata={"help": "End with the best checkpoint."})
+    metric_for_best_model: str = field(default="f1", metadata={"help": "Lenient F1 on the validation split."})
+    remove_unused_columns: bool = field(default=False, metadata={"help": "The collator chooses the columns."})
+    train_sampling_strategy: str = field(
+        default="group_by_length", metadata={"help": "random, sequential, or group_by_length (less padding)."}
+    )
+    head_learning_rate: float | None = field(
+        default=None, metadata={"help": "Learning rate of everything that is no backbone. Default: learning_rate."}
+    )
+    vision_learning_rate: float | None = field(
+        default=None, metadata={"help": "Learning rate of the vision backbone. Default: learning_rate."}
+    )
+    freeze_text: bool = field(default=False, metadata={"help": "Keep the text backbone as it is."})
+    freeze_vision: bool = field(default=False, metadata={"help": "Keep the vision backbone as it is."})
+
+    def __post_init__(self):
+        if not self.do_train:
+            # There is nothing to select, and the Trainer would ask for a validation split.
+            self.eval_strategy = self.save_strategy = "no"
+            self.load_best_model_at_end = False
+        super().__post_init__()
+
+
+def parse_arguments(argv: list[str]) -> tuple[ModelArguments, DataArguments, MNERTrainingArguments]:
+    """Read a recipe and the flags after it.
+
+    Args:
+        argv: Command-line arguments; the first one may be a recipe (``*.json``), flags override its values.
+
+    Returns:
+        The arguments of model, data and training.
+
+    Raises:
+        ValueError: If the recipe is no JSON object, names an unknown argument, or arguments do not fit together.
+        FileNotFoundError: If there is no such recipe.
+    """
+    parser = HfArgumentParser((ModelArguments, DataArguments, MNERTrainingArguments))
+    if argv and argv[0].endswith(".json"):
+        recipe = read_recipe(argv[0])
+        known = {action.dest for action in parser._actions}
+        unknown = sorted(set(recipe) - known)
+        if unknown:
+            raise ValueError(f"Recipe {argv[0]}: unknown {', '.join(unknown)}. `python run_mner.py --help` lists all.")
+        parser.set_defaults(**recipe)
+        argv = argv[1:]
+    return parser.parse_args_into_dataclasses(args=argv)
+
+
+def read_recipe(path: str | Path) -> dict[str, Any]:
+    """The values of a recipe, without the notes for its reader."""
+    try:
+        recipe = json.loads(Path(path).read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"Recipe {path} is not JSON: {error}.") from error
+    if not isinstance(recipe, dict):
+        raise ValueError(f"Recipe {path} must be a JSON object, got {type(recipe).__name__}.")
+    return {name: value for name, value in recipe.items() if name not in RECIPE_NOTES}

@@ -1,0 +1,105 @@
+"""The Trainer for taggers: word-level evaluation over whole posts, and learning rates by part of the model."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from transformers import Trainer
+from transformers.trainer_utils import EvalLoopOutput
+
+from mner_training.data import EncodedSplit
+from mner_training.metrics import NERMetric, flatten_scores
+from mner_training.optimizer import parameter_groups
+from processing_iqcr.decoding import PostPrediction, decode_posts
+
+# What the model says of a batch, by name: the order of a model's outputs differs from system to system.
+GATHERED_OUTPUTS = ("logits", "image_weights", "image_gates")
+
+
+class TaggedPost(NamedTuple):
+    """A model's answer for one post.
+
+    Attributes:
+        prediction: Tags, entities and probabilities.
+        image_weights: Eq. 7's weight of each image, or ``None`` if the model gives none.
+        image_gates: Eq. 8's gate of each image, likewise. A post of several windows gives those of the first one.
+    """
+
+    prediction: PostPrediction
+    image_weights: list[float] | None
+    image_gates: list[float] | None
+
+
+class MNERTrainer(Trainer):
+    """Trainer whose evaluation counts every gold word of every post, however many windows the post takes.
+
+    Args:
+        splits: The splits that are trained on or evaluated; datasets given to the Trainer are their ``rows``.
+        kwargs: What the Trainer takes.
+    """
+
+    def __init__(self, *args, splits: Sequence[EncodedSplit] = (), **kwargs):
+        super().__init__(*args, **kwargs)
+        self.splits = list(splits)
+
+    def create_optimizer(self, model=None):
+        """Set the optimizer up with `parameter_groups`."""
+        if self.optimizer is None:
+            args = self.args
+            optimizer_class, optimizer_kwargs = self.get_optimizer_cls_and_kwargs(args, self.model)
+            groups = parameter_groups(
+                self.model, args.learning_rate, args.head_learning_rate, args.vision_learning_rate, args.weight_decay
+            )
+            self.optimizer = optimizer_class(groups, **optimizer_kwargs)
+        return self.optimizer
+
+    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
+        """Loss and outputs of one batch; the outputs as a dict by name."""
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            outputs = model(**inputs)
+        loss = outputs["loss"].detach().mean() if "labels" in inputs else None
+        gathered = {name: outputs.get(name) for name in GATHERED_OUTPUTS}
+        gathered = {name: tensor.detach().float() for name, tensor in gathered.items() if tensor is not None}
+        return loss, gathered, inputs.get("labels")
+
+    def evaluation_loop(
+        self, dataloader, description, prediction_loss_only=None, ignore_keys=None, metric_key_prefix="eval"
+    ):
+        """Run the model over a split, read whole posts, and score them if they have tags.
+
+        Returns:
+            The loop's output; ``predictions`` is a list of `TaggedPost`, one per post of the split.
+        """
+        split = next((split for split in self.splits if split.rows is dataloader.dataset), None)
+        if split is None:
+            raise ValueError("Evaluate or predict the `rows` of a split that was given to the trainer in `splits`.")
+        output = super().evaluation_loop(dataloader, description, False, ignore_keys, metric_key_prefix)
+        tagged = self._read_posts(output.predictions, split)
+        metrics = dict(output.metrics)
+        if split.tags is not None:
+            result = NERMetric().compute(predictions=[post.prediction.tags for post in tagged], references=split.tags)
+            metrics |= {f"{metric_key_prefix}_{name}": value for name, value in flatten_scores(result).items()}
+        return EvalLoopOutput(tagged, output.label_ids, metrics, output.num_samples)
+
+    def _read_posts(self, outputs: dict[str, np.ndarray], split: EncodedSplit) -> list[TaggedPost]:
+        """From gathered outputs of rows to one answer per post."""
+        logits = torch.from_numpy(outputs["logits"])  # (R, T, C)
+        word_mask = torch.zeros(logits.shape[:2], dtype=torch.bool)
+        for row, mask in enumerate(split.rows["word_mask"]):
+            word_mask[row, : len(mask)] = torch.tensor(mask)
+        windows = split.windows
+        model = self.accelerator.unwrap_model(self.model)
+        predictions = decode_posts(model, logits, word_mask, windows)
+        first_row = {window.post: row for row, window in reversed(list(enumerate(windows)))}
+        num_images = [len(images) for images in split.rows["pixel_bytes"]]
+
+        def of_images(name: str, post: int) -> list[float] | None:
+            row = first_row[post]
+            return outputs[name][row, : num_images[row]].tolist() if name in outputs else None
+
+        return [
+            TaggedPost(prediction, of_images("image_weights", post), of_images("image_gates", post))
+            for post, prediction in enumerate(predictions)
+        ]

@@ -1,0 +1,45 @@
+"""Which software a result was made with."""
+
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = (
+    "iqcr-mi",
+    "torch",
+    "transformers",
+    "datasets",
+    "accelerate",
+    "evaluate",
+    "seqeval",
+    "tokenizers",
+    "numpy",
+    "pillow",
+)
+
+
+def package_versions() -> dict[str, str]:
+    """Python and the packages that decide a result."""
+    versions = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions
+
+
+def source_commit() -> str | None:
+    """The commit of the source tree that this file lies in, with ``+`` if files differ; ``None`` outside of one."""
+    folder = Path(__file__).resolve().parent.parent
+    try:
+        commit = _git(folder, "rev-parse", "HEAD")
+        return commit + ("+" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _git(folder: Path, *command: str) -> str:
+    result = subprocess.run(["git", "-C", str(folder), *command], check=True, capture_output=True, text=True)
+    return result.stdout.strip()

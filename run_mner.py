@@ -1,0 +1,100 @@
+"""Train, evaluate and predict: ``python run_mner.py recipes/X.json [--any_flag value]``, or by ``accelerate launch``."""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+from transformers import set_seed
+from transformers.trainer_utils import get_last_checkpoint
+
+from mner_training.arguments import parse_arguments
+from mner_training.building import build_model, build_processor
+from mner_training.data import describe_split, encode_split, get_split, load_posts, mean_scores, tag_names
+from mner_training.data_collator import PostCollator
+from mner_training.report import run_record, write_json, write_predictions
+from mner_training.trainer import MNERTrainer
+
+
+def main(argv: list[str] | None = None) -> dict[str, float]:
+    """Run what the arguments ask for.
+
+    Args:
+        argv: A recipe and flags; ``None`` takes those of the command line.
+
+    Returns:
+        All metrics, as in ``all_results.json``.
+    """
+    model_args, data_args, args = parse_arguments(sys.argv[1:] if argv is None else argv)
+    if not (args.do_train or args.do_eval or args.do_predict):
+        raise ValueError("Nothing to do: set do_train, do_eval or do_predict in the recipe or as flags.")
+    set_seed(args.seed)
+
+    posts, corpus_counts = load_posts(data_args)
+    train_posts = get_split(posts, data_args.train_split) if args.do_train else None
+    labels = tag_names(train_posts) if args.do_train else None
+    means = mean_scores(train_posts) if args.do_train else {}
+    processor = build_processor(model_args)
+    model = build_model(model_args, labels, means)
+    model.freeze_backbones(text=args.freeze_text, vision=args.freeze_vision)
+
+    wanted = {
+        data_args.train_split: args.do_train,
+        data_args.validation_split: args.do_eval or (args.do_train and args.eval_strategy != "no"),
+        data_args.test_split: args.do_predict,
+    }
+    with args.main_process_first(desc="preparing the posts"):
+        splits = {
+            name: encode_split(
+                name,
+                get_split(posts, name),
+                processor,
+                model.config.labels,
+                with_images=model.config.use_images,
+                drop_broken=data_args.broken_images == "drop",
+                num_proc=data_args.preprocessing_num_workers,
+            )
+            for name, is_wanted in wanted.items()
+            if is_wanted
+        }
+    train, validation, test = (splits.get(name) for name in wanted)
+    trainer = MNERTrainer(
+        model=model,
+        args=args,
+        data_collator=PostCollator(processor, model, with_images=model.config.use_images),
+        train_dataset=train and train.rows,
+        eval_dataset=validation and validation.rows,
+        processing_class=processor,
+        splits=list(splits.values()),
+    )
+
+    results = {}
+    if args.do_train:
+        resume = args.resume_from_checkpoint
+        resume = get_last_checkpoint(args.output_dir) if resume in ("last", "true", "True") else resume
+        output = trainer.train(resume_from_checkpoint=resume)
+        trainer.save_model()
+        trainer.save_state()
+        results |= save(trainer, "train", output.metrics | {"train_posts": len(train.posts)})
+    if args.do_eval:
+        results |= save(trainer, "eval", trainer.evaluate() | {"eval_posts": len(validation.posts)})
+    if args.do_predict:
+        output = trainer.predict(test.rows, metric_key_prefix="test")
+        results |= save(trainer, "test", output.metrics | {"test_posts": len(test.posts)})
+        if trainer.is_world_process_zero():
+            write_predictions(Path(args.output_dir, "predictions.jsonl"), test, output.predictions)
+    if trainer.is_world_process_zero():
+        recipe = {**dataclasses.asdict(model_args), **dataclasses.asdict(data_args), **args.to_dict()}
+        data = {split.name: describe_split(split) for split in splits.values()} | {"corpus": corpus_counts}
+        write_json(Path(args.output_dir, "run.json"), run_record(recipe, data))
+    return results
+
+
+def save(trainer: MNERTrainer, split: str, metrics: dict[str, float]) -> dict[str, float]:
+    """Log the metrics of a split and add them to ``all_results.json``."""
+    trainer.log_metrics(split, metrics)
+    trainer.save_metrics(split, metrics)
+    return metrics
+
+
+if __name__ == "__main__":
+    main()
