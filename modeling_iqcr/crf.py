@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
-from torch.autograd.function import once_differentiable
 from transformers import initialization as init
 
 
@@ -35,8 +34,8 @@ def bio_transitions(labels: Sequence[str]) -> AllowedTransitions | None:
         labels: The label names in the order of their ids: ``O``, ``B-<type>`` and ``I-<type>``.
 
     Returns:
-        The allowed steps, on the CPU; ``None`` if some label is not BIO (another scheme, or names like ``LABEL_0``), or
-        if a type has an I- label but no B- label, since its entities could then never be predicted.
+        The allowed steps, on the CPU; ``None`` if some label is not BIO (another scheme, or names like ``LABEL_0``),
+        or if a type has an I- label but no B- label, since its entities could then never be predicted.
     """
     for label in labels:
         prefix, _, entity_type = label.partition("-")
@@ -242,8 +241,8 @@ class LinearChainCRF(nn.Module):
         tag_ids = torch.arange(self.num_tags, device=emissions.device)
         words = torch.arange(len(emissions), device=emissions.device)[:, None]
         posts, first, after = spans.unbind(1)
-        # Two rows, because the entity's first word is either B-X or I-X. A tag that the set lacks is tag 0 here, so that
-        # it can be an index, and is ruled out below.
+        # Two rows, because the entity's first word is either B-X or I-X. A tag that the set lacks is tag 0 here, so
+        # that it can be an index, and is ruled out below.
         first_tags = torch.stack([begin_tags, inside_tags]).clamp(min=0)  # (2, K)
         begin, inside = first_tags
 
@@ -343,8 +342,11 @@ class _LogNormalizer(torch.autograd.Function):
         return log_normalizer
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, grad):
+        if torch.is_grad_enabled():  # only under `create_graph=True`, where this would pass for a constant
+            raise RuntimeError(
+                "The CRF's log-likelihood can be differentiated once, not twice: drop `create_graph=True`."
+            )
         emissions, transitions, mask, alpha, beta, log_normalizer = ctx.saved_tensors
         tag_grad = grad * _posteriors(emissions, alpha, beta, mask)  # (W, C, B)
         if not any(ctx.needs_input_grad[1:4]):
@@ -359,11 +361,10 @@ class _LogNormalizer(torch.autograd.Function):
 
 def _time_major(emissions: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Bring emissions to ``(W, C, B)``, at least float32, normalised at each word; the mask to ``(W, B)``."""
-    emissions = emissions.to(torch.promote_types(emissions.dtype, torch.float32)).permute(1, 2, 0)
-    emissions = emissions.masked_fill(~mask.T[:, None], 0).contiguous()
+    emissions = emissions.to(torch.promote_types(emissions.dtype, torch.float32)).permute(1, 2, 0).contiguous()
     # A constant added to all tags of a word changes no probability, so none passes gradient. This one keeps the sums
     # over a long post small, where float32 is precise.
-    return emissions - emissions.detach().logsumexp(dim=1, keepdim=True), mask.T
+    return emissions - emissions.detach().logsumexp(dim=1, keepdim=True), mask.T.contiguous()
 
 
 def _reversal(mask: torch.Tensor) -> torch.Tensor:
