@@ -177,6 +177,7 @@ def encode_split(
         "start": Value("int32"),
         "end": Value("int32"),
         "length": Value("int32"),
+        "num_images": Value("int32"),
     }
     if tags is not None:
         features["labels"] = List(Value("int32"))
@@ -209,6 +210,7 @@ def _encode_batch(batch: dict, indices: list[int], processor, versions: dict) ->
         rows.extend(processor.encode_post(post.pop("tokens"), **post, name=name, index=index))
     encoded = {column: [row.get(column) for row in rows] for column in rows[0]}
     encoded["length"] = [len(row["input_ids"]) for row in rows]
+    encoded["num_images"] = [len(row["pixel_bytes"]) for row in rows]
     return encoded
 
 

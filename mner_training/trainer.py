@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch.utils.data import SequentialSampler
 from transformers import Trainer
 from transformers.trainer_utils import EvalLoopOutput
 
@@ -54,6 +55,10 @@ class MNERTrainer(Trainer):
             self.optimizer = optimizer_class(groups, **optimizer_kwargs)
         return self.optimizer
 
+    def _get_eval_sampler(self, eval_dataset):
+        """Rows in their order: the outputs are read back by position, which grouping by length would shuffle."""
+        return SequentialSampler(eval_dataset)
+
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None):
         """Loss and outputs of one batch; the outputs as a dict by name."""
         inputs = self._prepare_inputs(inputs)
@@ -93,7 +98,7 @@ class MNERTrainer(Trainer):
         model = self.accelerator.unwrap_model(self.model)
         predictions = decode_posts(model, logits, word_mask, windows)
         first_row = {window.post: row for row, window in reversed(list(enumerate(windows)))}
-        num_images = [len(images) for images in split.rows["pixel_bytes"]]
+        num_images = list(split.rows["num_images"])
 
         def of_images(name: str, post: int) -> list[float] | None:
             row = first_row[post]

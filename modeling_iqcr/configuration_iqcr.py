@@ -17,6 +17,8 @@ VISION_POOLING = {
     "dinov2_with_registers": "cls",
     "vit": "cls",
     "vit_msn": "cls",
+    "convnext": "mean",
+    "convnextv2": "mean",
     "ijepa": "mean",
     "pvt_v2": "mean",
     "siglip_vision_model": "mean",
@@ -140,6 +142,12 @@ class IQCRConfig(PreTrainedConfig):
     def hidden_size(self) -> int:
         """Width D of the text states, and of every state after Eq. 2."""
         return self.text_config.hidden_size
+
+    @property
+    def vision_hidden_size(self) -> int:
+        """Width of the vision backbone's last states; a convolutional one names a width for each of its stages."""
+        config = self.vision_config
+        return config.hidden_size if hasattr(config, "hidden_size") else config.hidden_sizes[-1]
 
     @property
     def labels(self) -> list[str]:

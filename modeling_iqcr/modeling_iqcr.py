@@ -61,8 +61,8 @@ class IQCRModel(IQCRPreTrainedModel):
         self.image_weighting = None
         if config.use_images:
             self.vision_model = AutoModel.from_config(config.vision_config, **_without_pooler(config.vision_config))
-            if config.vision_config.hidden_size != config.hidden_size:
-                self.image_projection = nn.Linear(config.vision_config.hidden_size, config.hidden_size)
+            if config.vision_hidden_size != config.hidden_size:
+                self.image_projection = nn.Linear(config.vision_hidden_size, config.hidden_size)
             self.image_weighting = ImageWeighting(
                 config.hidden_size,
                 config.dropout,
@@ -142,7 +142,9 @@ class IQCRModel(IQCRPreTrainedModel):
             # Several processes wait for each other's gradients: one without an image must run backward all the same.
             shape = self._pixel_shape() if pixel_values is None else pixel_values.shape[2:]
             real_pixels = torch.zeros(1, *shape, device=image_mask.device)
-        patch_states = self.vision_model(pixel_values=real_pixels.to(dtype)).last_hidden_state  # (R, P, Dv)
+        patch_states = self.vision_model(pixel_values=real_pixels.to(dtype)).last_hidden_state
+        if patch_states.dim() == 4:  # a convolutional backbone gives a map, (R, Dv, H, W)
+            patch_states = patch_states.flatten(2).transpose(1, 2)  # (R, P, Dv)
         states = patch_states[:, 0] if self.config.vision_pooling == "cls" else patch_states.mean(dim=1)
         if self.image_projection is not None:
             states = self.image_projection(states)  # (R, D)
