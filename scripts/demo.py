@@ -1,0 +1,113 @@
+"""``make demo``: generate posts with pictures, train IQCR-MI and two twins, print their scores side by side."""
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a script from a clone
+
+import run_mner
+from dataset_scripts.build import build_pictured_posts
+from dataset_scripts.pictured_posts import PicturedPostsConfig
+from scripts.demo_backbones import save_text_backbone, save_vision_backbone
+
+NUM_POSTS = {"train": 4000, "validation": 500, "test": 1000}
+RECIPE = "recipes/quickstart.json"
+# What each system changes in the recipe's model.
+SYSTEMS = {
+    "IQCR-MI": {},
+    "equal weights": {"use_quality": False, "use_relevance": False, "use_gate": False},
+    "text only": {"use_images": False},
+}
+
+
+def main() -> None:
+    """Run the demo."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=0, help="of the posts and of the training (default: 0)")
+    parser.add_argument("--output_dir", type=Path, default=Path("runs/demo"), help="(default: runs/demo)")
+    arguments = parser.parse_args()
+    output, seed = arguments.output_dir, arguments.seed
+    started = time.monotonic()
+
+    print("1. Posts: short texts whose names are ambiguous, each with one to four pictures of which one is right.")
+    posts = build_pictured_posts(output / "posts", PicturedPostsConfig(seed=seed), NUM_POSTS)
+
+    print("\n2. Backbones: a text encoder without any training, a vision encoder that learns single pictures.")
+    save_text_backbone(output / "text_backbone", _training_words(posts), seed)
+    right = save_vision_backbone(output / "vision_backbone", seed)
+    print(f"It names the shape of {right['shape']:.0%} and the colour of {right['colour']:.0%} of new clear pictures.")
+
+    rows = []
+    for number, (system, changes) in enumerate(SYSTEMS.items(), start=3):
+        print(f"\n{number}. {system}")
+        folder = output / system.lower().replace(" ", "_").replace("-", "_")
+        rows.append((system, _train(output, posts, folder, changes, seed), folder))
+    print("\n6. IQCR-MI again, on the same test posts without their pictures")
+    folder = output / "iqcr_mi_no_pictures"
+    rows.append(("IQCR-MI, no pictures", _predict_without_pictures(posts, output / "iqcr_mi", folder), folder))
+
+    print(f"\nTest posts: {NUM_POSTS['test']}. Seed {seed}. {time.monotonic() - started:.0f} s in all.\n")
+    print(f"{'system':<22}{'precision':>10}{'recall':>8}{'F1':>7}   files")
+    for system, scores, folder in rows:
+        values = [100 * scores[f"test_{name}"] for name in ("precision", "recall", "f1")]
+        print(f"{system:<22}{values[0]:>10.2f}{values[1]:>8.2f}{values[2]:>7.2f}   {folder}")
+    table = {system: scores for system, scores, _ in rows}
+    Path(output, "scores.json").write_text(json.dumps(table, indent=2) + "\n", encoding="utf-8")
+    print("\nEach folder holds all_results.json and predictions.jsonl, those of the systems a checkpoint too.")
+    print(f"All scores: {output / 'scores.json'}")
+
+
+def _training_words(posts: Path) -> list[str]:
+    """The words of the training split."""
+    import datasets
+
+    train = datasets.load_dataset(str(posts), split="train").select_columns("tokens")
+    return [word for post in train for word in post["tokens"]]
+
+
+def _train(output: Path, posts: Path, folder: Path, changes: dict, seed: int) -> dict[str, float]:
+    """Train one system by the recipe and score it on the test posts."""
+    recipe = json.loads(Path(RECIPE).read_text(encoding="utf-8"))
+    return run_mner.main(
+        [
+            RECIPE,
+            "--dataset",
+            str(posts),
+            "--text_backbone",
+            str(output / "text_backbone"),
+            "--vision_backbone",
+            str(output / "vision_backbone"),
+            "--model_config",
+            json.dumps({**recipe["model_config"], **changes}),
+            "--output_dir",
+            str(folder),
+            "--seed",
+            str(seed),
+        ]
+    )
+
+
+def _predict_without_pictures(posts: Path, checkpoint: Path, folder: Path) -> dict[str, float]:
+    """Score a checkpoint on the test posts with their pictures taken away."""
+    import datasets
+
+    test = datasets.load_dataset(str(posts), split="test")
+    bare = test.remove_columns(["images", "quality_scores", "relevance_scores", "picture_kinds"])
+    folder.mkdir(parents=True, exist_ok=True)
+    bare.to_parquet(folder / "posts" / "test.parquet")
+    arguments = [
+        "--model_name_or_path",
+        str(checkpoint),
+        "--dataset",
+        str(folder / "posts"),
+        "--do_predict",
+        "--use_cpu",
+    ]
+    return run_mner.main([*arguments, "--per_device_eval_batch_size", "64", "--output_dir", str(folder)])
+
+
+if __name__ == "__main__":
+    main()
