@@ -1,4 +1,4 @@
-"""Configuration of IQCR-MI: two backbones, the switches of the ablations, and every number that the paper leaves open."""
+"""Configuration of IQCR-MI: two backbones, the ablations' switches, and every number that the paper leaves open."""
 
 import math
 
@@ -54,12 +54,12 @@ class IQCRConfig(PreTrainedConfig):
         num_attention_heads: Heads of the interaction layers; ``None`` takes the text backbone's.
         intermediate_size: Width of their feed-forward part; ``None`` takes the text backbone's.
         dropout: Probability, in the interaction layers, in the gate and before the classifier.
-        image_dropout: Share of the posts that lose all their images in training, in ``[0, 1)``. It teaches the model
+        image_dropout: Share of the posts that lose all their images in training, in ``[0, 1]``. It teaches the model
             to tag posts without pictures.
-        constrain_decoding: Forbid illegal BIO steps in decoding; the likelihood stays free. ``None``: on if every label
-            parses as BIO.
+        constrain_decoding: Forbid illegal BIO steps in decoding; the likelihood stays free. ``None``: if the labels
+            are in BIO form, each I- label with its B- label. A model refuses ``True`` for other labels.
         initializer_range: Standard deviation of fresh weights.
-        id2label: Tag names by class id. Default: the nine BIO tags of the paper.
+        id2label: Tag names by class id. Default: the nine BIO tags of the paper, unless `num_labels` is given.
         label2id: Class ids by tag name; derived from `id2label` if left out.
         kwargs: What every configuration of transformers takes.
 
@@ -132,11 +132,12 @@ class IQCRConfig(PreTrainedConfig):
             id2label = dict(enumerate(PAPER_LABELS))
         if id2label is not None:
             id2label = {int(key): value for key, value in id2label.items()}
-            label2id = _checked_label2id(id2label, label2id)
+            label2id = label2id or {label: index for index, label in id2label.items()}
         super().__init__(id2label=id2label, label2id=label2id, **kwargs)
         self.vision_pooling = self._choose_pooling(vision_pooling) if use_images else None
-        self.constrain_decoding = self.has_bio_labels if constrain_decoding is None else constrain_decoding
-        self._validate()
+        # Not decided here: who loads a checkpoint for other labels sets them after this.
+        self.constrain_decoding = constrain_decoding
+        self.check_fields()
 
     @property
     def hidden_size(self) -> int:
@@ -147,6 +148,11 @@ class IQCRConfig(PreTrainedConfig):
     def vision_hidden_size(self) -> int:
         """Width of the vision backbone's last states; a convolutional one names a width for each of its stages."""
         config = self.vision_config
+        if not hasattr(config, "hidden_size") and not hasattr(config, "hidden_sizes"):
+            raise ValueError(
+                f"A vision backbone of type {config.model_type!r} has no width. If it has a text tower too, pass its "
+                "vision tower alone."
+            )
         return config.hidden_size if hasattr(config, "hidden_size") else config.hidden_sizes[-1]
 
     @property
@@ -177,8 +183,14 @@ class IQCRConfig(PreTrainedConfig):
             )
         return asked or known
 
-    def _validate(self) -> None:
-        """Refuse what would fail later without saying why, or never fail and be wrong."""
+    def check_fields(self) -> None:
+        """Refuse what would fail later without saying why, or never fail and be wrong.
+
+        Every model asks again, because `from_pretrained` sets the fields that it is given after construction.
+
+        Raises:
+            ValueError: If a value is out of range, the labels are not one to one, or the backbones do not fit.
+        """
         for name in (
             "use_images",
             "use_quality",
@@ -188,10 +200,11 @@ class IQCRConfig(PreTrainedConfig):
             "renormalize_weights",
             "attention_prior",
             "norm_first",
-            "constrain_decoding",
         ):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"`{name}` must be true or false, got {getattr(self, name)!r}.")
+        if not isinstance(self.constrain_decoding, bool | None):
+            raise ValueError(f"`constrain_decoding` must be true, false or null, got {self.constrain_decoding!r}.")
         ranges = {
             "max_images": (1, math.inf),
             "num_self_attention_layers": (0, math.inf),
@@ -209,27 +222,37 @@ class IQCRConfig(PreTrainedConfig):
         for name, (low, high) in ranges.items():
             value = getattr(self, name)
             is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-            if not is_number or not low <= value <= high:
-                raise ValueError(f"`{name}` must be a number from {low} to {high}, got {value!r}.")
-            if isinstance(low, int) and high == math.inf and not isinstance(value, int):
-                raise ValueError(f"`{name}` must be a whole number, got {value!r}.")
+            is_count = isinstance(low, int) and high == math.inf
+            if not is_number or not low <= value <= high or (is_count and not isinstance(value, int)):
+                wanted = f"a whole number, at least {low}" if is_count else f"a finite number from {low} to {high}"
+                raise ValueError(f"`{name}` must be {wanted}, got {value!r}.")
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"The text backbone's width {self.hidden_size} is not a multiple of `num_attention_heads` "
                 f"{self.num_attention_heads}. Choose heads that divide it."
             )
-        if self.constrain_decoding and not self.has_bio_labels:
-            raise ValueError(f"`constrain_decoding` needs labels in BIO form, got {self.labels}. Set it to false.")
+        if self.use_images:
+            if self.vision_config is None:
+                raise ValueError("`use_images` needs a `vision_config`.")
+            self._choose_pooling(self.vision_pooling)
+        _check_labels(self.id2label, self.label2id)
 
 
 def _to_config(config: dict | PreTrainedConfig | None, default: str) -> PreTrainedConfig:
     """A configuration object out of what a file, a caller or nobody gave."""
     if isinstance(config, PreTrainedConfig):
         return config
+    if not isinstance(config, dict | None):
+        raise ValueError(
+            f"A backbone's configuration must be an object or a dict, got {config!r}. To load a backbone by its name, "
+            "use `IQCRForTokenClassification.from_backbones`."
+        )
     config = dict(config or {})
     model_type = config.pop("model_type", default)
     if model_type not in CONFIG_MAPPING:
-        raise ValueError(f"Transformers knows no model type {model_type!r}. Check `model_type` in the backbone's config.")
+        raise ValueError(
+            f"Transformers knows no model type {model_type!r}. Check `model_type` in the backbone's config."
+        )
     return CONFIG_MAPPING[model_type](**config)
 
 
@@ -241,13 +264,12 @@ def _first_given(value: int | None, text_config: PreTrainedConfig, name: str) ->
     return value
 
 
-def _checked_label2id(id2label: dict[int, str], label2id: dict[str, int] | None) -> dict[str, int]:
-    """The inverse of `id2label`; an error where the two disagree or ids or names are not one to one."""
+def _check_labels(id2label: dict[int, str], label2id: dict[str, int]) -> None:
+    """Refuse ids or names that are not one to one, and two tables that disagree."""
     if sorted(id2label) != list(range(len(id2label))):
         raise ValueError(f"`id2label` must number its labels from 0 without a gap, got the ids {sorted(id2label)}.")
     inverse = {label: index for index, label in id2label.items()}
     if len(inverse) != len(id2label):
         raise ValueError(f"`id2label` names a label twice: {sorted(id2label.values())}.")
-    if label2id is not None and {name: int(index) for name, index in label2id.items()} != inverse:
-        raise ValueError(f"`label2id` {label2id} is not the inverse of `id2label` {id2label}. Leave it out.")
-    return inverse
+    if label2id != inverse:
+        raise ValueError(f"`label2id` {label2id} is not the inverse of `id2label` {id2label}. Give both.")

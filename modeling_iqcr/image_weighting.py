@@ -41,7 +41,7 @@ class ImageWeighting(nn.Module):
         use_relevance: Whether the relevance takes part; without it the paper's "w/o CMW".
         use_gate: Whether G is learned; without it G = 1. There is no gate to learn either if no factor takes part,
             since Eq. 8 is the identity then, whatever G says.
-        renormalize_weights: Make the product of Eq. 7 sum to 1.
+        renormalize_weights: Make the product of Eq. 7 sum to 1. Without a factor there is no product, and W stays 1.
         initial_quality_scale: Start of alpha.
         initial_relevance_scale: Start of beta.
         initial_gate_bias: Start of the last bias of the gate's MLP.
@@ -85,13 +85,13 @@ class ImageWeighting(nn.Module):
 
     def _apply(self, fn, *args, **kwargs):
         """Move with the model but stay in float32: 10 + 0.001 is 10 in bfloat16, and alpha would never learn."""
-        scales = [scale for scale in (self.quality_scale, self.relevance_scale) if scale is not None]
-        exact = [scale.data for scale in scales]
-        super()._apply(fn, *args, **kwargs)
-        for scale, value in zip(scales, exact, strict=True):
-            if scale.dtype != torch.float32:
-                scale.data = value.to(scale.device)
-        return self
+
+        def move(tensor: torch.Tensor) -> torch.Tensor:
+            moved = fn(tensor)
+            # only the two scales, and their gradients, have no dimension
+            return moved if tensor.dim() or moved.dtype == tensor.dtype else tensor.to(moved.device)
+
+        return super()._apply(move, *args, **kwargs)
 
     def forward(
         self,
@@ -125,14 +125,18 @@ class ImageWeighting(nn.Module):
         self, quality_scores: torch.Tensor, relevance_scores: torch.Tensor, image_mask: torch.Tensor
     ) -> torch.Tensor:
         """Eq. 5 to 7: the product of the factors that take part, 0 on padding, ``(B, N)``, float32."""
-        # autocast would lower none of these operations today; said once more, because it matters
-        weights = image_mask.float()
+        factors = []
         if self.quality_scale is not None:
-            weights = weights * normalize_scores(quality_scores.float(), self.quality_scale, image_mask)
+            factors.append((quality_scores.float(), self.quality_scale))
         if self.relevance_scale is not None:
-            weights = weights * normalize_scores(relevance_scores.float(), self.relevance_scale, image_mask)
-        if self.renormalize_weights:
-            weights = weights / weights.sum(dim=-1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
+            factors.append((relevance_scores.float(), self.relevance_scale))
+        if self.renormalize_weights and factors:
+            # A product of softmaxes, made to sum to 1, is the softmax of the sum. The product itself might underflow.
+            logits = sum(scale * scores for scores, scale in factors)
+            return normalize_scores(logits, logits.new_ones(()), image_mask)
+        weights = image_mask.float()
+        for scores, scale in factors:
+            weights = weights * normalize_scores(scores, scale, image_mask)
         return weights
 
     def _gates(

@@ -63,7 +63,8 @@ class MultiHeadAttention(nn.Module):
         attention = None
         if eager:
             logits = query @ key.transpose(-1, -2) / math.sqrt(query.shape[-1]) + bias
-            attention = logits.softmax(dim=-1, dtype=torch.float32).to(query.dtype) * has_keys  # (B, heads, Q, K)
+            at_least_float32 = torch.promote_types(query.dtype, torch.float32)
+            attention = logits.softmax(-1, dtype=at_least_float32).to(query.dtype) * has_keys  # (B, heads, Q, K)
             states = nn.functional.dropout(attention, dropout) @ value
         else:
             states = scaled_dot_product_attention(query, key, value, attn_mask=bias, dropout_p=dropout) * has_keys

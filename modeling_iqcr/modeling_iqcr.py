@@ -1,13 +1,16 @@
-"""IQCR-MI: named-entity recognition in posts with several images, weighted by quality and relevance (Eq. 1 to 13)."""
+"""IQCR-MI: named-entity recognition in posts with several images, weighted by quality and relevance (Eq. 1 to 13).
 
-import inspect
+Longer than most files: the model and its head stay together, as in every model of transformers.
+"""
+
 from collections.abc import Sequence
 
 import torch
 from torch import nn
-from transformers import MODEL_MAPPING, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers import initialization as init
 
+from .backbones import build_backbone, copy_weights, load_backbone, pixel_shape
 from .configuration_iqcr import IQCRConfig
 from .crf import LinearChainCRF, bio_transitions
 from .image_weighting import ImageWeighting
@@ -54,13 +57,14 @@ class IQCRModel(IQCRPreTrainedModel):
     """
 
     def __init__(self, config: IQCRConfig):
+        config.check_fields()
         super().__init__(config)
-        self.text_model = AutoModel.from_config(config.text_config, **_without_pooler(config.text_config))
+        self.text_model = build_backbone(config.text_config)
         self.vision_model = None
         self.image_projection = None
         self.image_weighting = None
         if config.use_images:
-            self.vision_model = AutoModel.from_config(config.vision_config, **_without_pooler(config.vision_config))
+            self.vision_model = build_backbone(config.vision_config)
             if config.vision_hidden_size != config.hidden_size:
                 self.image_projection = nn.Linear(config.vision_hidden_size, config.hidden_size)
             self.image_weighting = ImageWeighting(
@@ -78,7 +82,7 @@ class IQCRModel(IQCRPreTrainedModel):
         self.text_layers = self._interaction_layers(num_self)
         self.image_layers = self._interaction_layers(num_self if config.use_images else 0)
         self.cross_layers = self._interaction_layers(num_cross if config.use_images else 0)
-        self._frozen_backbones: list[str] = []
+        self._frozen_backbones: set[str] = set()
         self.post_init()
 
     def _interaction_layers(self, num_layers: int) -> nn.ModuleList:
@@ -105,12 +109,16 @@ class IQCRModel(IQCRPreTrainedModel):
     def freeze_backbones(self, text: bool = False, vision: bool = False) -> None:
         """Keep a backbone as it is: no gradient, and always in ``eval()`` mode, so that no dropout or buffer moves.
 
+        Freezes one more with each call, and never lets one go.
+
         Args:
             text: Freeze the text backbone.
             vision: Freeze the vision backbone.
         """
-        chosen = {"text_model": text, "vision_model": vision and self.vision_model is not None}
-        self._frozen_backbones = [name for name, frozen in chosen.items() if frozen]
+        if text:
+            self._frozen_backbones.add("text_model")
+        if vision and self.vision_model is not None:
+            self._frozen_backbones.add("vision_model")
         for name in self._frozen_backbones:
             getattr(self, name).requires_grad_(False)
         self.train(self.training)
@@ -140,7 +148,7 @@ class IQCRModel(IQCRPreTrainedModel):
             if not self.training:
                 return image_states
             # Several processes wait for each other's gradients: one without an image must run backward all the same.
-            shape = self._pixel_shape() if pixel_values is None else pixel_values.shape[2:]
+            shape = pixel_shape(self.config.vision_config) if pixel_values is None else pixel_values.shape[2:]
             real_pixels = torch.zeros(1, *shape, device=image_mask.device)
         patch_states = self.vision_model(pixel_values=real_pixels.to(dtype)).last_hidden_state
         if patch_states.dim() == 4:  # a convolutional backbone gives a map, (R, Dv, H, W)
@@ -151,11 +159,6 @@ class IQCRModel(IQCRPreTrainedModel):
         if is_dummy:
             return image_states + 0.0 * states.sum().to(dtype)
         return image_states.masked_scatter(image_mask[..., None], states.to(dtype))
-
-    def _pixel_shape(self) -> tuple[int, int, int]:
-        size = self.config.vision_config.image_size
-        height, width = (size, size) if isinstance(size, int) else size
-        return self.config.vision_config.num_channels, height, width
 
     def forward(
         self,
@@ -187,7 +190,8 @@ class IQCRModel(IQCRPreTrainedModel):
             See `IQCRModelOutput`.
 
         Raises:
-            ValueError: If the shapes do not fit together.
+            ValueError: If the shapes do not fit together, images are announced but not there, or attention maps are
+                asked of an attention that has none.
         """
         config = self.config
         output_hidden_states = config.output_hidden_states if output_hidden_states is None else output_hidden_states
@@ -195,20 +199,22 @@ class IQCRModel(IQCRPreTrainedModel):
         return_dict = config.return_dict if return_dict is None else return_dict
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
-        asked = {
-            name: True
-            for name, wanted in {
-                "output_hidden_states": output_hidden_states,
-                "output_attentions": output_attentions,
-            }.items()
-            if wanted
-        }
-        text_output = self.text_model(input_ids=input_ids, attention_mask=attention_mask, **asked)  # Eq. 1
-        text_states = text_output.last_hidden_state  # (B, T, D)
-        hidden_states = list(text_output.hidden_states or ()) if output_hidden_states else []
-        attentions = list(text_output.attentions or ()) if output_attentions else []
-        cross_attentions = []
         eager = config._attn_implementation == "eager"
+        if output_attentions and not eager:
+            raise ValueError(
+                f"Attention of type {config._attn_implementation!r} returns no maps. For `output_attentions` call "
+                '`model.set_attn_implementation("eager")` first.'
+            )
+        text_output = self.text_model(  # Eq. 1
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            output_hidden_states=output_hidden_states,
+            output_attentions=output_attentions,
+        )
+        text_states = text_output.last_hidden_state  # (B, T, D)
+        hidden_states = list(text_output.hidden_states or ())
+        attentions = list(text_output.attentions or ())
+        cross_attentions = []
         text_mask = attention_mask.bool()
 
         sentence_state = text_states[:, 0]  # (B, D), the gate's view of the text
@@ -238,15 +244,14 @@ class IQCRModel(IQCRPreTrainedModel):
                 hidden_states.append(text_states)
                 cross_attentions.append(attention)
 
-        has_maps = output_attentions and eager
         output = IQCRModelOutput(
             last_hidden_state=text_states,
             image_states=image_states,
             image_weights=image_weights,
             image_gates=image_gates,
             hidden_states=tuple(hidden_states) if output_hidden_states else None,
-            attentions=tuple(attentions) if has_maps else None,
-            cross_attentions=tuple(cross_attentions) if has_maps and cross_attentions else None,
+            attentions=tuple(attentions) if output_attentions else None,
+            cross_attentions=tuple(cross_attentions) if output_attentions and cross_attentions else None,
         )
         return output if return_dict else output.to_tuple()
 
@@ -256,7 +261,11 @@ class IQCRModel(IQCRPreTrainedModel):
         """The mask of the real images, ``(B, N)``, bool; one empty slot per post if there are no images at all."""
         num_posts = len(input_ids)
         if pixel_values is None:
-            return torch.zeros(num_posts, 1, dtype=torch.bool, device=input_ids.device)
+            if image_mask is None:
+                return torch.zeros(num_posts, 1, dtype=torch.bool, device=input_ids.device)
+            if image_mask.any():
+                raise ValueError("`image_mask` marks images, but there are no `pixel_values`. Pass both, or neither.")
+            return image_mask.bool()
         if pixel_values.dim() != 5 or len(pixel_values) != num_posts:
             raise ValueError(
                 f"`pixel_values` must be (posts, images, channels, height, width) for {num_posts} posts, got "
@@ -291,6 +300,9 @@ class IQCRForTokenClassification(IQCRPreTrainedModel):
     Args:
         config: The configuration.
 
+    Raises:
+        ValueError: If a field is out of range, or ``constrain_decoding=True`` meets labels that are not BIO.
+
     Example:
         ```python
         model = IQCRForTokenClassification.from_backbones("roberta-base", "google/vit-base-patch16-224")
@@ -304,6 +316,11 @@ class IQCRForTokenClassification(IQCRPreTrainedModel):
     def __init__(self, config: IQCRConfig):
         super().__init__(config)
         self.model = IQCRModel(config)
+        if config.constrain_decoding and bio_transitions(config.labels) is None:
+            raise ValueError(
+                f"`constrain_decoding` needs BIO labels, each I- label with its B- label, got {config.labels}. Set it "
+                "to false."
+            )
         self.dropout = nn.Dropout(config.dropout)
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
         self.crf = LinearChainCRF(config.num_labels, learn_transitions=config.use_crf)
@@ -339,14 +356,14 @@ class IQCRForTokenClassification(IQCRPreTrainedModel):
                 f"`use_images` is {use_images} and `vision` is {vision!r}: give a vision backbone, or set "
                 "use_images=False."
             )
-        text_model = _load_backbone(text, text_revision)
-        vision_model = None if vision is None else _load_backbone(vision, vision_revision)
+        text_model = load_backbone(text, text_revision)
+        vision_model = None if vision is None else load_backbone(vision, vision_revision)
         vision_config = None if vision_model is None else vision_model.config
         model = cls(cls.config_class(text_config=text_model.config, vision_config=vision_config, **config))
-        # The state dicts, not the modules: the fresh backbones have the shape of this model's configuration.
-        model.model.text_model.load_state_dict(_matching_state(text_model, model.model.text_model))
+        # The weights, not the modules: the fresh backbones have the shape of this model's configuration.
+        copy_weights(text_model, model.model.text_model)
         if vision_model is not None:
-            model.model.vision_model.load_state_dict(_matching_state(vision_model, model.model.vision_model))
+            copy_weights(vision_model, model.model.vision_model)
         return model.eval()
 
     def freeze_backbones(self, text: bool = False, vision: bool = False) -> None:
@@ -389,8 +406,17 @@ class IQCRForTokenClassification(IQCRPreTrainedModel):
 
         Returns:
             See `IQCRTokenClassifierOutput`.
+
+        Raises:
+            ValueError: If the shapes do not fit together, or as `IQCRModel.forward`.
         """
         return_dict = self.config.return_dict if return_dict is None else return_dict
+        for name, tensor in (("labels", labels), ("word_mask", word_mask)):
+            if tensor is not None and tensor.shape != input_ids.shape:
+                raise ValueError(
+                    f"`{name}` must have the shape of `input_ids` {tuple(input_ids.shape)}, got "
+                    f"{tuple(tensor.shape)}: one entry per sub-token, not per word."
+                )
         outputs = self.model(
             input_ids,
             attention_mask=attention_mask,
@@ -430,12 +456,13 @@ class IQCRForTokenClassification(IQCRPreTrainedModel):
             to_words(logits, positions), to_words(labels, positions), positions.tag_mask
         )
         if num_items_in_batch is None:
-            num_items_in_batch = positions.tag_mask.sum().clamp(min=1)
-        return -log_likelihood.sum() / num_items_in_batch
+            num_items_in_batch = positions.tag_mask.sum()
+        # at least 1, or a batch of empty posts would turn every weight into NaN
+        return -log_likelihood.sum() / torch.as_tensor(num_items_in_batch).clamp(min=1)
 
     @torch.no_grad()
     def decode(self, logits: torch.Tensor, word_mask: torch.Tensor) -> torch.Tensor:
-        """Tags of the best path (Viterbi), legal BIO steps only if `constrain_decoding`.
+        """Tags of the best path (Viterbi), over legal BIO steps only if `constrain_decoding` says so.
 
         Args:
             logits: Emission scores, ``(B, T, C)``; scores on words, ``(B, W, C)``, serve as well.
@@ -445,7 +472,8 @@ class IQCRForTokenClassification(IQCRPreTrainedModel):
             Tag ids where `word_mask` is ``True``, -100 elsewhere, ``(B, T)``.
         """
         positions = find_words(word_mask.bool())
-        allowed = bio_transitions(self.config.labels) if self.config.constrain_decoding else None
+        constrained = self.config.constrain_decoding is not False
+        allowed = bio_transitions(self.config.labels) if constrained else None
         tags = self.crf.decode(to_words(logits, positions), positions.tag_mask, allowed)
         return to_sub_tokens(tags, positions)
 
@@ -492,39 +520,11 @@ class IQCRForTokenClassification(IQCRPreTrainedModel):
         )
         return list(log_probabilities.split([len(post_entities) for post_entities in entities]))
 
-    def get_input_embeddings(self) -> nn.Module:
-        """The text backbone's word embeddings."""
-        return self.model.get_input_embeddings()
-
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        """Replace the text backbone's word embeddings."""
-        self.model.set_input_embeddings(value)
-
-
-def _without_pooler(config: PreTrainedConfig) -> dict[str, bool]:
-    """The argument that leaves out a pooler, for the models that know it: an unused layer would get no gradient."""
-    model_class = MODEL_MAPPING[type(config)]
-    has_switch = "add_pooling_layer" in inspect.signature(model_class.__init__).parameters
-    return {"add_pooling_layer": False} if has_switch else {}
-
-
-def _load_backbone(backbone: str | PreTrainedModel, revision: str | None) -> PreTrainedModel:
-    """A model as it is, or the one of that name in float32: mixed precision trains on float32 master weights."""
-    if isinstance(backbone, str):
-        return AutoModel.from_pretrained(backbone, revision=revision, dtype=torch.float32)
-    return backbone
-
-
-def _matching_state(source: nn.Module, target: nn.Module) -> dict[str, torch.Tensor]:
-    """The weights that `target` has a place for; it has no pooler."""
-    names = target.state_dict().keys()
-    return {name: tensor for name, tensor in source.state_dict().items() if name in names}
-
 
 def _fill_missing(scores: torch.Tensor | None, mean: float, image_mask: torch.Tensor, name: str) -> torch.Tensor:
-    """Scores in float32 with the mean of the training data for each missing one, ``(B, N)``."""
+    """Scores in float32 with the mean of the training data where one is missing or padding, ``(B, N)``."""
     if scores is None:
         return torch.full(image_mask.shape, mean, dtype=torch.float32, device=image_mask.device)
     if scores.shape != image_mask.shape:
         raise ValueError(f"`{name}` must be (posts, images) = {tuple(image_mask.shape)}, got {tuple(scores.shape)}.")
-    return torch.where(scores.isnan(), mean, scores.float())
+    return torch.where(scores.isnan() | ~image_mask, mean, scores.float())

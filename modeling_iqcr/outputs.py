@@ -1,7 +1,7 @@
 """What the models return.
 
-Dimension letters, used in every docstring of this package: B posts, T sub-tokens, W words, N images per post (padded to
-the most in the batch), P patches, D hidden size, C tags.
+Dimension letters, used in every docstring of this package: B posts, T sub-tokens, W words, N images per post (padded
+to the most in the batch), P patches, D hidden size, C tags.
 """
 
 from dataclasses import dataclass

@@ -1,5 +1,6 @@
 """Tiny models, tokenizer, processor and pictures, made here: no test needs a network or a download."""
 
+import io
 import os
 
 # Set before any of the libraries is imported, also when pytest is started by hand.
@@ -9,17 +10,28 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast, ViTConfig, ViTImageProcessorPil, ViTModel
 
+from dataset_scripts.features import TAG_NAMES, post_features
 from modeling_iqcr import IQCRConfig, IQCRForTokenClassification
 from processing_iqcr import IQCRProcessor
 
-PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "x", *"abcdefghijklmnopqrstuvwyz", *(f"##{c}" for c in "abcdefghijklmnopqrstuvwxyz")]
+PIECES = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "x",
+    *"abcdefghijklmnopqrstuvwyz",
+    *(f"##{c}" for c in "abcdefghijklmnopqrstuvwxyz"),
+]
 WORDS = ["washington", "paris", "jordan", "wins", "again", "in", "the", "red", "blue", "green", "today", "#", "@", "!"]
 IMAGE_SIZE = 16
 
@@ -131,3 +143,73 @@ def batch(tiny_processor, make_pictures):
         relevance_scores=[[0.31, 0.22, 0.18], [0.25], []],
         word_labels=[[1, 0, 0, 0], [3, 4], [0, 0, 5]],
     )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_datasets_cache(tmp_path_factory):
+    """No test finds what another run has stored, in this process or in one that it starts."""
+    folder = tmp_path_factory.mktemp("datasets_cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HF_DATASETS_CACHE", str(folder))
+        patch.setattr(datasets.config, "HF_DATASETS_CACHE", folder)
+        yield
+
+
+@pytest.fixture(scope="session")
+def make_posts():
+    """Function that makes a data set of tagged posts: ``make_posts(number, seed=0, num_words=None)``.
+
+    What a word means is learnable: "washington" begins a PER, "jordan" continues it, "paris" is a LOC. Posts have 0 to
+    3 pictures (the first post none), with scores of which some are missing.
+    """
+    other = ["wins", "again", "in", "the", "red", "zoo", "today", "!"]
+
+    def make(number: int, seed: int = 0, num_words: int | None = None) -> Dataset:
+        generator = np.random.default_rng(seed)
+        posts = []
+        for index in range(number):
+            words, tags = [], []
+            length = num_words or generator.integers(2, 9)
+            while len(words) < length:
+                kind = generator.integers(4)
+                if kind == 0:
+                    words += ["washington", "jordan"]
+                    tags += ["B-PER", "I-PER"]
+                elif kind == 1:
+                    words.append("paris")
+                    tags.append("B-LOC")
+                else:
+                    words.append(other[generator.integers(len(other))])
+                    tags.append("O")
+            pictures = []
+            for _ in range(0 if index == 0 else generator.integers(4)):
+                file = io.BytesIO()
+                Image.fromarray(generator.integers(0, 256, (20, 24, 3), dtype=np.uint8)).save(file, "PNG")
+                pictures.append({"bytes": file.getvalue(), "path": f"{seed}_{index}_{len(pictures)}.png"})
+            scores = generator.random((2, len(pictures))).round(3).tolist()
+            posts.append(
+                {
+                    "id": f"{seed}-{index}",
+                    "tokens": words,
+                    "ner_tags": [TAG_NAMES.index(tag) for tag in tags],
+                    "images": pictures,
+                    "url": "",
+                    "source": "generated",
+                    "quality_scores": [None if score < 0.1 else score for score in scores[0]],
+                    "relevance_scores": None if index % 7 == 3 else scores[1],
+                }
+            )
+        return Dataset.from_list(posts, features=post_features(with_scores=True))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_corpus(tmp_path_factory, make_posts) -> Path:
+    """The folder of a data set of `make_posts`: 48 posts to train on, 12 for validation, 13 for the test, one long."""
+    folder = tmp_path_factory.mktemp("tiny_corpus")
+    splits = {"train": make_posts(48, seed=1), "validation": make_posts(12, seed=2)}
+    splits["test"] = datasets.concatenate_datasets([make_posts(12, seed=3), make_posts(1, seed=4, num_words=70)])
+    for name, posts in splits.items():
+        posts.to_parquet(folder / f"{name}.parquet")
+    return folder
