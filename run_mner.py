@@ -1,16 +1,25 @@
-"""Train, evaluate and predict: ``python run_mner.py recipes/X.json [--any_flag value]``, or by ``accelerate launch``."""
+"""Train, evaluate and predict: ``python run_mner.py recipes/X.json [--any_flag value]``, or ``accelerate launch``."""
 
 import dataclasses
 import sys
 from pathlib import Path
 
 from transformers import set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
 from mner_training.arguments import parse_arguments
 from mner_training.building import build_model, build_processor
-from mner_training.data import describe_split, encode_split, get_split, load_posts, mean_scores, tag_names
+from mner_training.checkpoints import last_checkpoint
+from mner_training.data import (
+    describe_split,
+    encode_split,
+    get_split,
+    load_posts,
+    mean_scores,
+    training_labels,
+    warn_of_missing_scores,
+)
 from mner_training.data_collator import PostCollator
+from mner_training.metrics import headline
 from mner_training.report import run_record, write_json, write_predictions
 from mner_training.trainer import MNERTrainer
 
@@ -31,17 +40,17 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
 
     posts, corpus_counts = load_posts(data_args)
     train_posts = get_split(posts, data_args.train_split) if args.do_train else None
-    labels = tag_names(train_posts) if args.do_train else None
+    labels = training_labels(train_posts) if args.do_train else None
     means = mean_scores(train_posts) if args.do_train else {}
-    processor = build_processor(model_args)
     model = build_model(model_args, labels, means)
+    processor = build_processor(model_args)
     model.freeze_backbones(text=args.freeze_text, vision=args.freeze_vision)
 
-    wanted = {
-        data_args.train_split: args.do_train,
-        data_args.validation_split: args.do_eval or (args.do_train and args.eval_strategy != "no"),
-        data_args.test_split: args.do_predict,
-    }
+    names = [
+        data_args.train_split if args.do_train else None,
+        data_args.validation_split if args.do_eval else None,  # set as well by an eval_strategy
+        data_args.test_split if args.do_predict else None,
+    ]
     with args.main_process_first(desc="preparing the posts"):
         splits = {
             name: encode_split(
@@ -53,10 +62,11 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
                 drop_broken=data_args.broken_images == "drop",
                 num_proc=data_args.preprocessing_num_workers,
             )
-            for name, is_wanted in wanted.items()
-            if is_wanted
+            for name in dict.fromkeys(names)  # two may be the same
+            if name
         }
-    train, validation, test = (splits.get(name) for name in wanted)
+    warn_of_missing_scores(splits.values(), model.config)
+    train, validation, test = (splits.get(name) for name in names)
     trainer = MNERTrainer(
         model=model,
         args=args,
@@ -70,7 +80,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     results = {}
     if args.do_train:
         resume = args.resume_from_checkpoint
-        resume = get_last_checkpoint(args.output_dir) if resume in ("last", "true", "True") else resume
+        resume = last_checkpoint(args.output_dir) if resume in ("last", "true", "True") else resume
         output = trainer.train(resume_from_checkpoint=resume)
         trainer.save_model()
         trainer.save_state()
@@ -90,8 +100,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
 
 
 def save(trainer: MNERTrainer, split: str, metrics: dict[str, float]) -> dict[str, float]:
-    """Log the metrics of a split and add them to ``all_results.json``."""
-    trainer.log_metrics(split, metrics)
+    """Show the headline of a split's metrics and add all of them to ``all_results.json``."""
+    trainer.log_metrics(split, headline(metrics))
     trainer.save_metrics(split, metrics)
     return metrics
 

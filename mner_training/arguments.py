@@ -1,14 +1,19 @@
 """The arguments of `run_mner.py`: a recipe in JSON, and flags that override it."""
 
+import inspect
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from transformers import HfArgumentParser, TrainingArguments
 
+from modeling_iqcr import IQCRConfig
+
 # Keys of a recipe that are for its reader: what it is, and where each value comes from.
 RECIPE_NOTES = ("description", "sources")
+# What a run may not set in the model's configuration: the backbones and the data decide it.
+_DERIVED_FIELDS = {"self", "text_config", "vision_config", "id2label", "label2id", "kwargs"}
 
 
 def _from_json(value: str | dict | None, name: str) -> dict[str, Any]:
@@ -51,15 +56,27 @@ class ModelArguments:
     model_config: str | None = field(
         default=None, metadata={"help": "Fields of IQCRConfig as a JSON object, such as the ablation switches."}
     )
-    max_length: int = field(default=128, metadata={"help": "Sub-tokens per row; longer posts become windows."})
-    window_overlap: int = field(default=32, metadata={"help": "The most sub-tokens that two windows share."})
+    max_length: int | None = field(
+        default=None,
+        metadata={"help": "Sub-tokens per row; longer posts become windows. Default: 128, or the checkpoint's."},
+    )
+    window_overlap: int | None = field(
+        default=None,
+        metadata={"help": "The most sub-tokens that two windows share. Default: 32, or the checkpoint's."},
+    )
 
     def __post_init__(self):
         self.model_config = _from_json(self.model_config, "model_config")
+        unknown = sorted(set(self.model_config) - (set(inspect.signature(IQCRConfig).parameters) - _DERIVED_FIELDS))
+        if unknown:
+            raise ValueError(f"`model_config`: unknown {', '.join(unknown)}. See IQCRConfig for its fields.")
         if self.model_name_or_path and (self.text_backbone or self.vision_backbone):
             raise ValueError("Give either `model_name_or_path` (a trained tagger) or backbones (to start a new one).")
         if not (self.model_name_or_path or self.text_backbone):
             raise ValueError("Say what to start from: `text_backbone` for a new tagger, or `model_name_or_path`.")
+        if not self.model_name_or_path:
+            self.max_length = 128 if self.max_length is None else self.max_length
+            self.window_overlap = 32 if self.window_overlap is None else self.window_overlap
 
 
 @dataclass
@@ -67,7 +84,8 @@ class DataArguments:
     """Which posts to use."""
 
     dataset: str = field(
-        default="", metadata={"help": "A corpus by name (with `dataset_source`), a folder of a built one, or a Hub id."}
+        default="",
+        metadata={"help": "A corpus by name (with `dataset_source`), a folder of a built one, or a Hub id."},
     )
     dataset_source: str | None = field(default=None, metadata={"help": "Folder of a named corpus's published files."})
     dataset_revision: str | None = field(default=None, metadata={"help": "Commit, branch or tag on the Hub."})
@@ -76,7 +94,10 @@ class DataArguments:
     )
     illegal_tags: str = field(
         default="keep",
-        metadata={"help": "An I- without its B-: keep it, repair it to B-, or error.", "choices": ["keep", "repair", "error"]},
+        metadata={
+            "help": "An I- without its B-: keep it, repair it to B-, or error.",
+            "choices": ["keep", "repair", "error"],
+        },
     )
     broken_images: str = field(
         default="error",
@@ -126,6 +147,13 @@ class MNERTrainingArguments(TrainingArguments):
         super().__post_init__()
 
 
+class _Parser(HfArgumentParser):
+    """A parser whose errors are exceptions, without two pages of usage before them."""
+
+    def error(self, message: str):
+        raise ValueError(f"{message}. `python run_mner.py --help` lists all arguments.")
+
+
 def parse_arguments(argv: list[str]) -> tuple[ModelArguments, DataArguments, MNERTrainingArguments]:
     """Read a recipe and the flags after it.
 
@@ -136,19 +164,28 @@ def parse_arguments(argv: list[str]) -> tuple[ModelArguments, DataArguments, MNE
         The arguments of model, data and training.
 
     Raises:
-        ValueError: If the recipe is no JSON object, names an unknown argument, or arguments do not fit together.
+        ValueError: If the recipe is no JSON object, an argument is unknown or has a wrong value, or arguments do not
+            fit together.
         FileNotFoundError: If there is no such recipe.
     """
-    parser = HfArgumentParser((ModelArguments, DataArguments, MNERTrainingArguments))
+    # An abbreviated flag would set another argument than the one that was meant, and say nothing.
+    parser = _Parser((ModelArguments, DataArguments, MNERTrainingArguments), allow_abbrev=False)
     if argv and argv[0].endswith(".json"):
         recipe = read_recipe(argv[0])
-        known = {action.dest for action in parser._actions}
+        known = {field.name for dataclass in parser.dataclass_types for field in fields(dataclass) if field.init}
         unknown = sorted(set(recipe) - known)
         if unknown:
             raise ValueError(f"Recipe {argv[0]}: unknown {', '.join(unknown)}. `python run_mner.py --help` lists all.")
-        parser.set_defaults(**recipe)
-        argv = argv[1:]
-    return parser.parse_args_into_dataclasses(args=argv)
+        # What has no form as a flag stays as it is; everything else is a flag, checked as flags are.
+        as_is = {name: value for name, value in recipe.items() if value is None or isinstance(value, list)}
+        parser.set_defaults(**as_is)
+        argv = [_as_flag(name, value) for name, value in recipe.items() if name not in as_is] + argv[1:]
+    return parser.parse_args_into_dataclasses(args=argv, look_for_args_file=False)
+
+
+def _as_flag(name: str, value: Any) -> str:
+    """A value of a recipe as it would stand on the command line."""
+    return f"--{name}={value if isinstance(value, str) else json.dumps(value)}"
 
 
 def read_recipe(path: str | Path) -> dict[str, Any]:

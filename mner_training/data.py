@@ -3,16 +3,17 @@
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import datasets
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 from transformers.utils import logging
 
 from dataset_scripts.registry import READERS, load_corpus
+from mner_training.picture_files import drop_broken_images, image_digest, use_cache
 from mner_training.versions import package_versions
-from processing_iqcr.image_loading import ImageLoadingError, load_image
+from processing_iqcr.image_scores import check_scores
 from processing_iqcr.windows import Window
 
 logger = logging.get_logger(__name__)
@@ -76,9 +77,11 @@ def load_posts(args) -> tuple[DatasetDict, dict]:
 
 
 def get_split(posts: DatasetDict, name: str) -> Dataset:
-    """One split; an error names those that there are."""
+    """One split; an error names those that there are, and an empty one is an error."""
     if name not in posts:
         raise ValueError(f"There is no split {name!r}, only {', '.join(posts)}. Set train_split and the like.")
+    if len(posts[name]) == 0:
+        raise ValueError(f"The split {name!r} has no posts.")
     return posts[name]
 
 
@@ -94,11 +97,23 @@ def tag_names(posts: Dataset) -> list[str] | None:
     if isinstance(feature, ClassLabel):
         return feature.names
     if feature.dtype == "string":
-        return sorted({tag for tags in posts["ner_tags"] for tag in tags}, key=lambda tag: (tag != "O", tag))
+        return sorted({tag for tags in posts["ner_tags"] for tag in tags or ()}, key=lambda tag: (tag != "O", tag))
     raise ValueError(
         f"`ner_tags` holds {feature.dtype} without names. Cast it: "
         'posts.cast_column("ner_tags", List(ClassLabel(names=["O", "B-PER", ...]))).'
     )
+
+
+def training_labels(posts: Dataset) -> list[str]:
+    """The tag set to train on.
+
+    Raises:
+        ValueError: If there are no tags, or only numbers without names.
+    """
+    labels = tag_names(posts)
+    if labels is None:
+        raise ValueError(f"Training needs a column `ner_tags`, there are only {', '.join(posts.column_names)}.")
+    return labels
 
 
 def gold_tags(posts: Dataset, labels: list[str]) -> list[list[str]] | None:
@@ -114,22 +129,26 @@ def gold_tags(posts: Dataset, labels: list[str]) -> list[list[str]] | None:
     known = set(labels)
     all_tags = []
     for index, (words, tags) in enumerate(zip(posts["tokens"], posts["ner_tags"], strict=True)):
-        if len(words) != len(tags):
-            raise ValueError(f"{post_name(posts, index)}: {len(tags)} tags for {len(words)} words.")
-        tags = [names[tag] for tag in tags] if is_number else list(tags)
+        if words is None or tags is None or len(words) != len(tags):
+            counts = f"{len(tags or ())} tags for {len(words or ())} words"
+            raise ValueError(f"{post_names(posts)[index]}: {counts}. Give one tag per word.")
+        if is_number:
+            # datasets marks an unknown class by -1, which would read as the last name
+            tags = [names[tag] if tag >= 0 else tag for tag in tags]
         for position, tag in enumerate(tags):
             if tag not in known:
                 raise ValueError(
-                    f"{post_name(posts, index)}, word {position} ({words[position]!r}): the tag {tag!r} is not among "
-                    f"the model's labels {', '.join(labels)}. Train on this data set to change the tag set."
+                    f"{post_names(posts)[index]}, word {position} ({words[position]!r}): the tag {tag!r} is not among "
+                    f"the model's labels {', '.join(labels)}, which are those of its training split."
                 )
-        all_tags.append(tags)
+        all_tags.append(list(tags))
     return all_tags
 
 
-def post_name(posts: Dataset, index: int) -> str:
-    """What errors call a post: its id if it has one."""
-    return f"Post {posts[index]['id']!r}" if "id" in posts.column_names else f"Post {index}"
+def post_names(posts: Dataset) -> list[str]:
+    """What errors call each post: its id if it has one."""
+    ids = posts["id"] if "id" in posts.column_names else range(len(posts))
+    return [f"Post {identity!r}" for identity in ids]
 
 
 def encode_split(
@@ -159,15 +178,14 @@ def encode_split(
         ValueError: If a post has no words, a tag that the model does not know, or scores that do not fit.
         ImageLoadingError: If a picture cannot be read.
     """
-    posts, dropped = drop_broken_images(posts) if with_images and drop_broken else (posts, [])
+    posts, dropped = drop_broken_images(posts, post_names(posts)) if with_images and drop_broken else (posts, [])
     tags = gold_tags(posts, labels)
     label2id = {label: index for index, label in enumerate(labels)}
     columns = [c for c in ("images", "quality_scores", "relevance_scores") if with_images and c in posts.column_names]
     source = posts.select_columns(["tokens", *columns])
     if tags is not None:
         source = source.add_column("word_labels", [[label2id[tag] for tag in post_tags] for post_tags in tags])
-    if "id" in posts.column_names:
-        source = source.add_column("name", [f"Post {identity!r}" for identity in posts["id"]])
+    source = source.add_column("name", post_names(posts))
 
     features = {
         "input_ids": List(Value("int32")),
@@ -194,80 +212,79 @@ def encode_split(
         # The versions belong to the cache's key: a newer Pillow may resize differently.
         fn_kwargs={
             "processor": processor,
+            "columns": list(features),
             "versions": package_versions(),
         },
         desc=f"Preparing {name}",
+        load_from_cache_file=use_cache(posts),
     )
     return EncodedSplit(name, posts, rows, tags, dropped)
 
 
-def _encode_batch(batch: dict, indices: list[int], processor, versions: dict) -> dict:
+def _encode_batch(batch: dict, indices: list[int], processor, columns: list[str], versions: dict) -> dict:
     """Rows of a slice of posts, column by column."""
     rows = []
     for position, index in enumerate(indices):
         post = {column: values[position] for column, values in batch.items()}
-        name = post.pop("name", f"Post {index}")
-        rows.extend(processor.encode_post(post.pop("tokens"), **post, name=name, index=index))
-    encoded = {column: [row.get(column) for row in rows] for column in rows[0]}
-    encoded["length"] = [len(row["input_ids"]) for row in rows]
-    encoded["num_images"] = [len(row["pixel_bytes"]) for row in rows]
-    return encoded
-
-
-def drop_broken_images(posts: Dataset) -> tuple[Dataset, list[str]]:
-    """Leave out the pictures that cannot be read; their posts stay.
-
-    Returns:
-        The posts, pictures and scores of one length, and what was wrong with each picture left out.
-    """
-    if "images" not in posts.column_names:
-        return posts, []
-    checked = posts.map(_without_broken_images, with_indices=True, desc="Checking pictures")
-    dropped = [message for messages in checked["broken_images"] for message in messages]
-    for message in dropped:
-        logger.warning("Left out: %s", message)
-    return checked.remove_columns("broken_images"), dropped
-
-
-def _without_broken_images(post: dict, index: int) -> dict:
-    """The columns of a post that change, and what was wrong."""
-    kept, broken = [], []
-    for number, image in enumerate(post["images"]):
-        try:
-            load_image(image, where=f"Post {post.get('id', index)!r}, image {number}")
-            kept.append(number)
-        except ImageLoadingError as error:
-            broken.append(str(error))
-    columns = [c for c in ("images", "quality_scores", "relevance_scores") if post.get(c) is not None]
-    return {"broken_images": broken} | {column: [post[column][number] for number in kept] for column in columns}
+        rows.extend(processor.encode_post(post.pop("tokens") or [], **post, index=index))
+    for row in rows:
+        row["length"] = len(row["input_ids"])
+        row["num_images"] = len(row["pixel_bytes"])
+    return {column: [row.get(column) for row in rows] for column in columns}
 
 
 def mean_scores(posts: Dataset) -> dict[str, float]:
-    """The means that stand for missing scores, as fields of the configuration; only for columns with a score."""
+    """The means that stand for missing scores, as fields of the configuration; only for columns with a score.
+
+    Raises:
+        ValueError: If a score is out of its range; the message names the post.
+    """
     means = {}
     for column, field in (("quality_scores", "mean_quality_score"), ("relevance_scores", "mean_relevance_score")):
         if column in posts.column_names:
-            scores = [score for post in posts[column] for score in post or () if score is not None]
+            scores = []
+            for name, post_scores in zip(post_names(posts), posts[column], strict=True):
+                check_scores(post_scores or (), len(post_scores or ()), column, name)
+                scores += [score for score in post_scores or () if score is not None]
             if scores:
                 means[field] = sum(scores) / len(scores)
     return means
 
 
+def warn_of_missing_scores(splits: Iterable[EncodedSplit], config) -> None:
+    """Say which posts a model weighs by the mean instead of by scores: with all missing, pictures weigh the same.
+
+    Args:
+        splits: The splits in use.
+        config: The model's configuration.
+    """
+    for column, is_used in (("quality_scores", config.use_quality), ("relevance_scores", config.use_relevance)):
+        for split in splits:
+            if not (is_used and config.use_images) or "images" not in split.posts.column_names:
+                continue
+            images = sum(split.rows["num_images"])
+            scores = split.rows[column] if column in split.rows.column_names else ()
+            known = sum(score is not None for row in scores for score in row or ())
+            if known < images:
+                logger.warning(
+                    "Split %s: %d of %d pictures have no score in `%s`; the mean of the training data stands in.",
+                    split.name,
+                    images - known,
+                    images,
+                    column,
+                )
+
+
 def describe_split(split: EncodedSplit) -> dict:
     """Counts and a fingerprint of a split, for the record of a run."""
     digest = hashlib.sha256()
-    for index, words in enumerate(split.posts["tokens"]):
-        tags = split.tags[index] if split.tags is not None else None
-        digest.update(json.dumps([words, tags], ensure_ascii=False).encode("utf-8", "surrogatepass"))
     num_images = Counter()
-    if "images" in split.posts.column_names:
-        for images in split.posts["images"]:
-            num_images[len(images)] += 1
-            for image in images:
-                content = image["bytes"]
-                if content is None and Path(image["path"]).is_file():  # a missing one stands in `dropped_images`
-                    content = Path(image["path"]).read_bytes()
-                digest.update(hashlib.sha256(content or b"").digest())
+    names = [c for c in ("tokens", "images", "quality_scores", "relevance_scores") if c in split.posts.column_names]
+    for index, post in enumerate(split.posts.select_columns(names)):
+        images = post.pop("images", None) or ()
+        num_images[len(images)] += 1
+        content = [post, split.tags and split.tags[index], [image_digest(image) for image in images]]
+        digest.update(json.dumps(content, sort_keys=True).encode())
     return {
         "posts": len(split.posts),
         "words": sum(len(words) for words in split.posts["tokens"]),

@@ -10,6 +10,7 @@ Two readings of the same tags, because both are in use and they differ wherever 
 Their supports differ too when the gold tags contain such an ``I-X``.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,6 +26,8 @@ Args:
     predictions: Predicted BIO tags, one list of strings per post.
     references: Gold BIO tags, one list of strings per post, as long as the predicted ones.
 """
+
+_DETAIL = re.compile(r"_(strict|macro|weighted)_|_[^_]+_(precision|recall|support)$")
 
 
 class NERMetric(evaluate.Metric):
@@ -163,3 +166,15 @@ def _score(predictions: list[list[str]], references: list[list[str]], strict: bo
         **{f"weighted_{name}": value for name, value in weighted.items()},
         "per_type": scores,
     }
+
+
+def headline(metrics: dict[str, float]) -> dict[str, float]:
+    """The metrics worth a line in a log: the overall figures and the F1 of each type.
+
+    Args:
+        metrics: Metrics by name, a split's name in front (``eval_f1``, ``eval_strict_PER_recall``).
+
+    Returns:
+        Those that are no detail; the details stand in the files of results.
+    """
+    return {name: value for name, value in metrics.items() if not _DETAIL.search(name)}

@@ -12,7 +12,7 @@ def parameter_groups(
 ) -> list[dict]:
     """Sort the trainable parameters by learning rate and weight decay.
 
-    At a backbone's 2e-5 a scalar such as alpha, or a transition of the CRF, moves by about 0.1 in a whole training run.
+    At a backbone's 2e-5 a scalar such as alpha, or a transition of the CRF, moves by about 0.1 in a whole run.
 
     Args:
         model: A tagger whose base model names its backbones ``text_model`` and ``vision_model``.

@@ -9,8 +9,9 @@ from torch.utils.data import SequentialSampler
 from transformers import Trainer
 from transformers.trainer_utils import EvalLoopOutput
 
+from mner_training.checkpoints import load_weights
 from mner_training.data import EncodedSplit
-from mner_training.metrics import NERMetric, flatten_scores
+from mner_training.metrics import NERMetric, flatten_scores, headline
 from mner_training.optimizer import parameter_groups
 from processing_iqcr.decoding import PostPrediction, decode_posts
 
@@ -48,12 +49,31 @@ class MNERTrainer(Trainer):
         """Set the optimizer up with `parameter_groups`."""
         if self.optimizer is None:
             args = self.args
-            optimizer_class, optimizer_kwargs = self.get_optimizer_cls_and_kwargs(args, self.model)
+            model = self.model if model is None else model
+            optimizer_class, optimizer_kwargs = self.get_optimizer_cls_and_kwargs(args, model)
             groups = parameter_groups(
-                self.model, args.learning_rate, args.head_learning_rate, args.vision_learning_rate, args.weight_decay
+                model, args.learning_rate, args.head_learning_rate, args.vision_learning_rate, args.weight_decay
             )
             self.optimizer = optimizer_class(groups, **optimizer_kwargs)
         return self.optimizer
+
+    def log(self, logs, start_time=None):
+        """Log the headline figures and the F1 of each type; all others stand in the results' files."""
+        super().log(headline(logs), start_time)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        """Take up the weights of a checkpoint."""
+        if self.is_fsdp_enabled:  # a format of its own
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+        else:
+            load_weights(self.accelerator.unwrap_model(self.model if model is None else model), resume_from_checkpoint)
+
+    def _load_best_model(self):
+        """Take up the weights of the best checkpoint."""
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            super()._load_best_model()
+        else:
+            load_weights(self.accelerator.unwrap_model(self.model), self.state.best_model_checkpoint)
 
     def _get_eval_sampler(self, eval_dataset):
         """Rows in their order: the outputs are read back by position, which grouping by length would shuffle."""

@@ -34,6 +34,8 @@ def source_commit() -> str | None:
     """The commit of the source tree that this file lies in, with ``+`` if files differ; ``None`` outside of one."""
     folder = Path(__file__).resolve().parent.parent
     try:
+        if Path(_git(folder, "rev-parse", "--show-toplevel")) != folder:  # installed inside of another project
+            return None
         commit = _git(folder, "rev-parse", "HEAD")
         return commit + ("+" if _git(folder, "status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.CalledProcessError):

@@ -2,8 +2,8 @@
 
 from transformers import AutoProcessor
 
-# Loading a processor asks AutoTokenizer for the tokenizer, which looks the model's configuration up: unregistered, that
-# ends in a question to the terminal. Only this file, which never travels to the Hub, knows of the model's package.
+# Loading a processor asks AutoTokenizer for the tokenizer, which looks the model's configuration up: unregistered,
+# that ends in a question to the terminal. Only this file, which never travels to the Hub, knows of the model package.
 import modeling_iqcr
 
 from .entities import Entity, tags_to_entities

@@ -1,6 +1,7 @@
 """The one place where predictions become entities: scores of windows to tags, entities and their probabilities."""
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 import torch
@@ -42,19 +43,24 @@ def decode_posts(
 
     Returns:
         One prediction per post, in the order of the posts' numbers.
+
+    Raises:
+        ValueError: If a post has no window, or rows, masks and windows do not fit together.
     """
-    emissions, tag_mask = merge_windows(logits, word_mask, windows)  # (P, W, C), (P, W)
     labels = model.config.id2label
+    by_post = sorted(range(len(windows)), key=lambda row: windows[row])
     predictions = []
-    for first in range(0, len(emissions), POSTS_AT_ONCE):
-        num_words = tag_mask[first : first + POSTS_AT_ONCE].sum(dim=1)
-        longest = int(num_words.max())
-        chunk = emissions[first : first + POSTS_AT_ONCE, :longest].to(model.device)
-        mask = tag_mask[first : first + POSTS_AT_ONCE, :longest].to(model.device)
+    # A chunk of posts at a time: merged scores are as wide as the longest post, which should widen few others.
+    for chunk_number, members in groupby(by_post, key=lambda row: windows[row].post // POSTS_AT_ONCE):
+        rows, first = list(members), chunk_number * POSTS_AT_ONCE
+        if first != len(predictions):
+            raise ValueError(f"Post {len(predictions)} has no window, though post {first} is to be tagged.")
+        chunk_windows = [windows[row]._replace(post=windows[row].post - first) for row in rows]
+        emissions, mask = merge_windows(logits[rows], word_mask[rows], chunk_windows)  # (P, W, C), (P, W)
+        chunk, mask = emissions.to(model.device), mask.to(model.device)
+        num_words = mask.sum(dim=1)
         tag_ids = model.decode(chunk, mask).tolist()
-        tags = [
-            [labels[tag] for tag in ids[:count]] for ids, count in zip(tag_ids, num_words.tolist(), strict=True)
-        ]
+        tags = [[labels[tag] for tag in ids[:count]] for ids, count in zip(tag_ids, num_words.tolist(), strict=True)]
         entities = [tags_to_entities(post_tags) for post_tags in tags]
         log_probabilities = model.entity_log_probability(chunk, mask, entities)
         predictions.extend(

@@ -1,0 +1,53 @@
+"""The checkpoint to go on from, and its weights back in the model."""
+
+import pytest
+import torch
+from transformers import AutoModelForTokenClassification
+
+from mner_training.checkpoints import last_checkpoint, load_weights
+
+
+@pytest.fixture
+def run(tmp_path):
+    for step, state in {"9": "{}", "10": '{"global_step": 10}', "100": None, "101": '{"global_st', "x": "{}"}.items():
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        if state is not None:
+            (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
+    return tmp_path
+
+
+def test_newest_whole_checkpoint_by_number(run):
+    assert last_checkpoint(run) == str(run / "checkpoint-10")
+
+
+def test_nothing_to_go_on_from(tmp_path):
+    assert last_checkpoint(tmp_path) is None
+    assert last_checkpoint(tmp_path / "not there yet") is None
+    (tmp_path / "checkpoint-1").mkdir()
+    assert last_checkpoint(tmp_path) is None
+
+
+@pytest.mark.parametrize("origin", ["made", "loaded"])
+def test_every_weight_comes_back(make_model, tmp_path, origin):
+    """A model that was loaded remembers how its weights were named, and saves them under those names."""
+    trained = make_model(seed=1)
+    if origin == "loaded":
+        trained.save_pretrained(tmp_path / "before")
+        trained = AutoModelForTokenClassification.from_pretrained(tmp_path / "before")
+    trained.save_pretrained(tmp_path / "checkpoint")
+    expected = {name: tensor.clone() for name, tensor in trained.state_dict().items()}
+    for parameter in trained.parameters():
+        parameter.data.add_(1)
+    for model in (trained, make_model(seed=2)):
+        load_weights(model, tmp_path / "checkpoint")
+        assert model.state_dict().keys() == expected.keys()
+        for name, tensor in model.state_dict().items():
+            assert torch.equal(tensor, expected[name]), name
+
+
+def test_checkpoint_of_another_model_is_refused(make_model, tmp_path):
+    make_model(use_images=False).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="does not fit the model: .*cannot be taken from it"):
+        load_weights(make_model(), tmp_path)
+    with pytest.raises((ValueError, RuntimeError), match="does not fit the model|mismatched"):
+        load_weights(make_model(use_images=False, num_labels=3), tmp_path)
