@@ -60,6 +60,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
                 model.config.labels,
                 with_images=model.config.use_images,
                 drop_broken=data_args.broken_images == "drop",
+                illegal_tags=data_args.illegal_tags,
                 num_proc=data_args.preprocessing_num_workers,
             )
             for name in dict.fromkeys(names)  # two may be the same

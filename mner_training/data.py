@@ -11,6 +11,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 from transformers.utils import logging
 
 from dataset_scripts.registry import READERS, load_corpus
+from dataset_scripts.tag_schemes import IllegalTags, check_tags
 from mner_training.picture_files import drop_broken_images, image_digest, use_cache
 from mner_training.versions import package_versions
 from processing_iqcr.image_scores import check_scores
@@ -28,6 +29,7 @@ class EncodedSplit:
         posts: The posts, with ``tokens`` and the other columns of the data set.
         rows: One row per window, as `IQCRProcessor.encode_post` makes them.
         tags: For each post its gold tags, or ``None`` for a split without.
+        num_illegal_tags: How many gold tags were an I- without its B-, before a repair.
         dropped_images: The pictures that could not be read and were left out, each with what was wrong.
     """
 
@@ -35,6 +37,7 @@ class EncodedSplit:
     posts: Dataset
     rows: Dataset
     tags: list[list[str]] | None
+    num_illegal_tags: int
     dropped_images: list[str]
 
     @property
@@ -116,33 +119,37 @@ def training_labels(posts: Dataset) -> list[str]:
     return labels
 
 
-def gold_tags(posts: Dataset, labels: list[str]) -> list[list[str]] | None:
+def gold_tags(
+    posts: Dataset, labels: list[str], illegal_tags: IllegalTags = "keep"
+) -> tuple[list[list[str]] | None, int]:
     """The tags of each post as strings, each one of `labels`.
 
+    Args:
+        posts: The posts.
+        labels: The model's tags.
+        illegal_tags: What to do with an I- without its B-: ``keep``, ``repair`` or ``error``.
+
+    Returns:
+        The tags of each post, ``None`` if there are none, and how many of them were illegal.
+
     Raises:
-        ValueError: If a post has a tag that the model does not know, or not one tag per word.
+        ValueError: If a post has a tag that the model does not know, not one tag per word, or an illegal tag under
+            ``error``.
     """
     names = tag_names(posts)
     if names is None:
-        return None
+        return None, 0
     is_number = isinstance(posts.features["ner_tags"].feature, ClassLabel)
-    known = set(labels)
-    all_tags = []
+    where = post_names(posts)
+    all_tags, num_illegal = [], 0
     for index, (words, tags) in enumerate(zip(posts["tokens"], posts["ner_tags"], strict=True)):
-        if words is None or tags is None or len(words) != len(tags):
-            counts = f"{len(tags or ())} tags for {len(words or ())} words"
-            raise ValueError(f"{post_names(posts)[index]}: {counts}. Give one tag per word.")
         if is_number:
             # datasets marks an unknown class by -1, which would read as the last name
-            tags = [names[tag] if tag >= 0 else tag for tag in tags]
-        for position, tag in enumerate(tags):
-            if tag not in known:
-                raise ValueError(
-                    f"{post_names(posts)[index]}, word {position} ({words[position]!r}): the tag {tag!r} is not among "
-                    f"the model's labels {', '.join(labels)}, which are those of its training split."
-                )
-        all_tags.append(list(tags))
-    return all_tags
+            tags = [names[tag] if tag >= 0 else str(tag) for tag in tags or ()]
+        checked, illegal = check_tags(tags or (), len(words or ()), where[index], labels, illegal_tags)
+        all_tags.append(checked)
+        num_illegal += illegal
+    return all_tags, num_illegal
 
 
 def post_names(posts: Dataset) -> list[str]:
@@ -158,6 +165,7 @@ def encode_split(
     labels: list[str],
     with_images: bool = True,
     drop_broken: bool = False,
+    illegal_tags: IllegalTags = "keep",
     num_proc: int | None = None,
 ) -> EncodedSplit:
     """Turn the posts of a split into rows.
@@ -169,6 +177,7 @@ def encode_split(
         labels: The model's tags in the order of their ids.
         with_images: Whether the model takes images.
         drop_broken: Leave out a picture that cannot be read, instead of ending with an error.
+        illegal_tags: What to do with an I- without its B-: ``keep``, ``repair`` or ``error``.
         num_proc: Processes; ``None`` for one.
 
     Returns:
@@ -179,7 +188,11 @@ def encode_split(
         ImageLoadingError: If a picture cannot be read.
     """
     posts, dropped = drop_broken_images(posts, post_names(posts)) if with_images and drop_broken else (posts, [])
-    tags = gold_tags(posts, labels)
+    tags, num_illegal = gold_tags(posts, labels, illegal_tags)
+    if num_illegal:
+        logger.warning(
+            "Split %s: %d tags continue nothing (an I- without its B-): %s.", name, num_illegal, illegal_tags
+        )
     label2id = {label: index for index, label in enumerate(labels)}
     columns = [c for c in ("images", "quality_scores", "relevance_scores") if with_images and c in posts.column_names]
     source = posts.select_columns(["tokens", *columns])
@@ -218,7 +231,7 @@ def encode_split(
         desc=f"Preparing {name}",
         load_from_cache_file=use_cache(posts),
     )
-    return EncodedSplit(name, posts, rows, tags, dropped)
+    return EncodedSplit(name, posts, rows, tags, num_illegal, dropped)
 
 
 def _encode_batch(batch: dict, indices: list[int], processor, columns: list[str], versions: dict) -> dict:
@@ -290,6 +303,7 @@ def describe_split(split: EncodedSplit) -> dict:
         "words": sum(len(words) for words in split.posts["tokens"]),
         "rows": len(split.rows),
         "posts_by_number_of_images": {str(count): num_images[count] for count in sorted(num_images)},
+        "illegal_tags": split.num_illegal_tags,
         "dropped_images": split.dropped_images,
         "sha256": digest.hexdigest(),
     }

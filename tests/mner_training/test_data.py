@@ -71,7 +71,7 @@ def test_named_corpus_is_read_with_the_counts_of_its_reader(tmp_path):
     arguments = DataArguments(dataset="twitter2017", dataset_source=str(tmp_path), illegal_tags="repair")
     posts, counts = load_posts(arguments)
     assert posts["validation"]["tokens"][:] == [["Paris", "wins"]]
-    assert gold_tags(posts["validation"], LABELS) == [["B-LOC", "O"]]
+    assert gold_tags(posts["validation"], LABELS) == ([["B-LOC", "O"]], 0)
     assert set(counts) == {"train", "validation", "test"}
 
 
@@ -93,10 +93,10 @@ def test_tag_names_of_class_labels_and_of_strings():
     assert tag_names(from_rows(rows, Value("string"))) == ["O", "B-B", "I-B"]
     named = from_rows([{"tokens": ["a"], "ner_tags": [1]}], ClassLabel(names=["O", "B-X", "I-X"]))
     assert tag_names(named) == ["O", "B-X", "I-X"]
-    assert gold_tags(named, ["I-X", "B-X", "O"]) == [["B-X"]]
+    assert gold_tags(named, ["I-X", "B-X", "O"]) == ([["B-X"]], 0)
     bare = from_rows([{"tokens": ["a"]}])
     assert tag_names(bare) is None
-    assert gold_tags(bare, ["O"]) is None
+    assert gold_tags(bare, ["O"]) == (None, 0)
 
 
 def test_numbers_without_names_are_refused_with_the_cure():
@@ -115,12 +115,12 @@ def test_training_needs_tags():
         (
             {"ner_tags": ["O", "B-FOO"]},
             Value("string"),
-            r"Post 'seven', word 1 \('wins'\): the tag 'B-FOO' is not among",
+            r"Post 'seven': word 1 has the tag 'B-FOO', which is not in the tag set",
         ),
-        ({"ner_tags": [0, -1]}, ClassLabel(names=["O", "B-PER"]), r"Post 'seven', word 1 \('wins'\): the tag -1"),
-        ({"ner_tags": ["O"]}, Value("string"), "Post 'seven': 1 tags for 2 words"),
-        ({"ner_tags": None}, Value("string"), "Post 'seven': 0 tags for 2 words"),
-        ({"ner_tags": ["O"], "tokens": None}, Value("string"), "Post 'seven': 1 tags for 0 words"),
+        ({"ner_tags": [0, -1]}, ClassLabel(names=["O", "B-PER"]), "Post 'seven': word 1 has the tag '-1'"),
+        ({"ner_tags": ["O"]}, Value("string"), "Post 'seven': 2 words and 1 tags"),
+        ({"ner_tags": None}, Value("string"), "Post 'seven': 2 words and 0 tags"),
+        ({"ner_tags": ["O"], "tokens": None}, Value("string"), "Post 'seven': 0 words and 1 tags"),
     ],
 )
 def test_wrong_tags_name_post_and_word(row, tags, message):
@@ -130,18 +130,28 @@ def test_wrong_tags_name_post_and_word(row, tags, message):
         gold_tags(posts, LABELS)
 
 
+@pytest.mark.parametrize(
+    ("policy", "expected"), [("keep", ["O", "I-PER", "I-PER"]), ("repair", ["O", "B-PER", "I-PER"])]
+)
+def test_illegal_tags_of_a_built_data_set_are_counted(tiny_processor, policy, expected):
+    posts = from_rows([{"tokens": ["a", "b", "c"], "ner_tags": ["O", "I-PER", "I-PER"]}], Value("string"))
+    split = encode_split("test", posts, tiny_processor, LABELS, illegal_tags=policy)
+    assert split.tags == [expected]
+    assert describe_split(split)["illegal_tags"] == 1
+    assert [LABELS[label] for label in split.rows[0]["labels"] if label != -100] == expected
+
+
+def test_illegal_tags_may_be_refused(tiny_processor):
+    posts = from_rows([{"id": "x", "tokens": ["a"], "ner_tags": ["I-PER"]}], Value("string"))
+    with pytest.raises(ValueError, match="Post 'x': word 0 has 'I-PER', but no PER entity is open"):
+        encode_split("test", posts, tiny_processor, LABELS, illegal_tags="error")
+
+
 def test_tags_of_other_splits_do_not_enter_the_vocabulary(tiny_processor):
     train = from_rows([{"tokens": ["a"], "ner_tags": ["O"]}], Value("string"))
     test = from_rows([{"tokens": ["a"], "ner_tags": ["B-PER"]}], Value("string"))
-    with pytest.raises(ValueError, match=r"Post 0, word 0 \('a'\): the tag 'B-PER' is not among the model's labels O"):
+    with pytest.raises(ValueError, match=r"Post 0: word 0 has the tag 'B-PER', which is not in the tag set \(O\)"):
         encode_split("test", test, tiny_processor, training_labels(train))
-
-
-def test_illegal_inside_tag_is_kept(tiny_processor):
-    posts = from_rows([{"tokens": ["a", "b"], "ner_tags": ["O", "I-PER"]}], Value("string"))
-    split = encode_split("train", posts, tiny_processor, LABELS)
-    assert split.tags == [["O", "I-PER"]]
-    assert [label for label in split.rows[0]["labels"] if label != -100] == [0, 2]
 
 
 def test_rows_equal_what_the_processor_makes_of_each_post(corpus, tiny_processor):
@@ -414,5 +424,5 @@ class TestDescription:
 
 
 def test_metric_takes_what_gold_tags_gives(corpus):
-    tags = gold_tags(corpus["test"], LABELS)
+    tags, _ = gold_tags(corpus["test"], LABELS)
     assert NERMetric().compute(predictions=tags, references=tags)["f1"] == 1.0

@@ -16,7 +16,7 @@ from processing_iqcr.entities import Entity
 
 
 def split_of(rows: list[dict], tags: list[list[str]] | None) -> EncodedSplit:
-    return EncodedSplit("test", Dataset.from_list(rows), Dataset.from_list([]), tags, [])
+    return EncodedSplit("test", Dataset.from_list(rows), Dataset.from_list([]), tags, 0, [])
 
 
 def read(path) -> list[dict]:

@@ -25,6 +25,7 @@ def posts(make_posts) -> Dataset:
     lengths = [1, 60, 4, 2, 33, 7, 3, 1, 12, 5, 9]
     rows = [make_posts(2, seed=seed, num_words=length).to_list()[1] for seed, length in enumerate(lengths)]
     assert {len(row["images"]) for row in rows} >= {0, 1, 2}
+    assert any(row["images"] and length > 30 for row, length in zip(rows, lengths, strict=True))
     features = make_posts(1).features
     return Dataset.from_list(rows, features=features).cast_column("images", List(Image(decode=False)))
 
@@ -34,7 +35,8 @@ def opinionated(make_model):
     """A tagger whose untrained head already gives many different tags."""
     model = make_model(seed=3)
     generator = torch.Generator().manual_seed(1)
-    for parameter in (model.classifier.weight, *model.crf.parameters()):
+    gate = model.model.image_weighting.gate
+    for parameter in (model.classifier.weight, *model.crf.parameters(), *gate.parameters()):
         parameter.data.normal_(generator=generator)
     return model
 

@@ -99,9 +99,12 @@ def test_windows_of_a_post_are_decoded_as_one_chain(model):
     assert predictions[1].probabilities == pytest.approx(whole.probabilities, abs=1e-9)
 
 
-def test_certain_entity_is_no_more_than_certain(model):
+def test_rounding_makes_nothing_more_than_certain(model, monkeypatch):
     emission = torch.full((3, len(LABELS)), -200.0, dtype=torch.float64)
     emission[0, 1] = emission[1, 2] = emission[2, 0] = 200.0
-    (prediction,) = decode_posts(model.float(), *rows([emission.float()]), [Window(0, 0, 3)])
+    (prediction,) = decode_posts(model, *rows([emission]), [Window(0, 0, 3)])
     assert prediction.entities == [Entity(0, 2, "PER")]
-    assert 1 - 1e-6 <= prediction.probabilities[0] <= 1
+    assert prediction.probabilities == pytest.approx([1], abs=1e-9)
+    monkeypatch.setattr(model, "entity_log_probability", lambda *_: [torch.tensor([1e-6])])
+    (prediction,) = decode_posts(model, *rows([emission]), [Window(0, 0, 3)])
+    assert prediction.probabilities == [1.0]
