@@ -24,6 +24,8 @@ def make_lively_model(make_model):
             if parameter.dim() > 1:
                 fan_in = parameter[0].numel()
                 parameter.data.normal_(0, min(1.0, 1.5 / math.sqrt(fan_in)), generator=generator)
+            elif parameter.dim() == 1:  # biases and norms
+                parameter.data.add_(torch.randn(parameter.shape, generator=generator), alpha=0.1)
         return model
 
     return make
