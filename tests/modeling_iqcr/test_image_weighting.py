@@ -26,7 +26,7 @@ def make(use_quality=True, use_relevance=True, scales=(10.0, 20.0), **fields):
 
 
 def inputs(num_images=(3,), dtype=torch.float32):
-    """Posts with the scores above, padded to 3 slots with scores that would win; states of 1, 2, 3, ..., padding too."""
+    """Posts with the scores above, padded to 3 slots with scores that would win; all states 1, 2, 3, ..."""
     mask = torch.arange(3) < torch.tensor(num_images)[:, None]
     shape = (len(num_images), 3)
     states = torch.arange(1.0, len(num_images) * 3 * D + 1).reshape(*shape, D)

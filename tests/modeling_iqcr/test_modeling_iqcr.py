@@ -191,9 +191,9 @@ def test_text_only_has_no_vision_and_reads_no_picture(make_lively_model, make_te
     assert torch.equal(output.logits, run(model, {n: t for n, t in batch.items() if n not in IMAGE_KEYS}).logits)
 
 
-def test_the_weights_and_gates_of_the_whole_model_by_hand(make_lively_model, make_tensors):
+def test_the_weights_and_gates_of_the_whole_model_by_hand(make_model, make_tensors):
     model, batch = (
-        make_lively_model(initial_quality_scale=2.0, initial_relevance_scale=4.0, initial_gate_bias=2.0),
+        make_model(initial_quality_scale=2.0, initial_relevance_scale=4.0, initial_gate_bias=2.0),
         make_tensors([2]),
     )
     batch |= {"quality_scores": torch.tensor([[0.9, 0.4]]), "relevance_scores": torch.tensor([[0.3, 0.1]])}
