@@ -8,7 +8,7 @@ from transformers import set_seed
 
 from mner_training.arguments import parse_arguments
 from mner_training.building import build_model, build_processor
-from mner_training.checkpoints import last_checkpoint
+from mner_training.checkpoints import last_checkpoint, prepare_output_dir
 from mner_training.data import (
     describe_split,
     encode_split,
@@ -32,11 +32,19 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
 
     Returns:
         All metrics, as in ``all_results.json``.
+
+    Raises:
+        ValueError: If arguments, posts and model do not fit together.
+        FileExistsError: If the output folder holds an earlier run.
     """
     model_args, data_args, args = parse_arguments(sys.argv[1:] if argv is None else argv)
     if not (args.do_train or args.do_eval or args.do_predict):
         raise ValueError("Nothing to do: set do_train, do_eval or do_predict in the recipe or as flags.")
     set_seed(args.seed)
+    resume = last_checkpoint(args.output_dir) if args.resume_from_checkpoint == "last" else args.resume_from_checkpoint
+    with args.main_process_first(desc="looking at the output folder"):
+        if args.resume_from_checkpoint is None and args.process_index == 0:
+            prepare_output_dir(args.output_dir, args.do_train, args.overwrite_output_dir)
 
     posts, corpus_counts = load_posts(data_args)
     train_posts = get_split(posts, data_args.train_split) if args.do_train else None
@@ -78,10 +86,15 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         splits=list(splits.values()),
     )
 
+    output_dir = Path(args.output_dir)
+    if trainer.is_world_process_zero():
+        # Before the training: a run that is stopped should have its record too, and the sources may change meanwhile.
+        recipe = {**dataclasses.asdict(model_args), **dataclasses.asdict(data_args), **args.to_dict()}
+        data = {split.name: describe_split(split) for split in splits.values()} | {"corpus": corpus_counts}
+        write_json(output_dir / "run.json", run_record(recipe, data))
+
     results = {}
     if args.do_train:
-        resume = args.resume_from_checkpoint
-        resume = last_checkpoint(args.output_dir) if resume in ("last", "true", "True") else resume
         output = trainer.train(resume_from_checkpoint=resume)
         trainer.save_model()
         trainer.save_state()
@@ -92,11 +105,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         output = trainer.predict(test.rows, metric_key_prefix="test")
         results |= save(trainer, "test", output.metrics | {"test_posts": len(test.posts)})
         if trainer.is_world_process_zero():
-            write_predictions(Path(args.output_dir, "predictions.jsonl"), test, output.predictions)
-    if trainer.is_world_process_zero():
-        recipe = {**dataclasses.asdict(model_args), **dataclasses.asdict(data_args), **args.to_dict()}
-        data = {split.name: describe_split(split) for split in splits.values()} | {"corpus": corpus_counts}
-        write_json(Path(args.output_dir, "run.json"), run_record(recipe, data))
+            write_predictions(output_dir / "predictions.jsonl", test, output.predictions)
     return results
 
 
@@ -107,5 +116,10 @@ def save(trainer: MNERTrainer, split: str, metrics: dict[str, float]) -> dict[st
     return metrics
 
 
-if __name__ == "__main__":
+def cli() -> None:
+    """Run `main` as a command: a return value would become the exit status."""
     main()
+
+
+if __name__ == "__main__":
+    cli()

@@ -138,6 +138,10 @@ class MNERTrainingArguments(TrainingArguments):
     )
     freeze_text: bool = field(default=False, metadata={"help": "Keep the text backbone as it is."})
     freeze_vision: bool = field(default=False, metadata={"help": "Keep the vision backbone as it is."})
+    overwrite_output_dir: bool = field(
+        default=False,
+        metadata={"help": "Remove what an earlier run left in output_dir."},
+    )
 
     def __post_init__(self):
         if not self.do_train:
@@ -180,7 +184,20 @@ def parse_arguments(argv: list[str]) -> tuple[ModelArguments, DataArguments, MNE
         as_is = {name: value for name, value in recipe.items() if value is None or isinstance(value, list)}
         parser.set_defaults(**as_is)
         argv = [_as_flag(name, value) for name, value in recipe.items() if name not in as_is] + argv[1:]
-    return parser.parse_args_into_dataclasses(args=argv, look_for_args_file=False)
+    return parser.parse_args_into_dataclasses(args=_merge_model_config(argv), look_for_args_file=False)
+
+
+def _merge_model_config(argv: list[str]) -> list[str]:
+    """One `--model_config` out of several: a flag changes the fields that it names and leaves the recipe's others."""
+    merged, rest = {}, []
+    arguments = iter(argv)
+    for argument in arguments:
+        if argument.partition("=")[0] != "--model_config":
+            rest.append(argument)
+            continue
+        value = argument.partition("=")[2] if "=" in argument else next(arguments, "")
+        merged |= _from_json(value, "model_config")
+    return [*rest, f"--model_config={json.dumps(merged)}"] if merged else rest
 
 
 def _as_flag(name: str, value: Any) -> str:

@@ -118,10 +118,18 @@ def build_model(args, labels: list[str] | None, means: dict[str, float]):
     if not hasattr(config, "labels"):
         raise ValueError(f"{args.model_name_or_path} is of type {config.model_type!r}, and no tagger of this package.")
     # Made anew, so that changed fields are checked together. Mixed precision trains on float32 master weights.
+    if args.model_config.get("use_images") and not config.use_images:
+        raise ValueError(f"{args.model_name_or_path} was trained without images: `use_images` cannot be switched on.")
     config = type(config).from_dict(config.to_dict() | means | args.model_config)
-    model = AutoModelForTokenClassification.from_pretrained(
-        args.model_name_or_path, config=config, dtype=torch.float32, **source
+    model, report = AutoModelForTokenClassification.from_pretrained(
+        args.model_name_or_path, config=config, dtype=torch.float32, output_loading_info=True, **source
     )
+    if report["missing_keys"]:
+        some = ", ".join(sorted(report["missing_keys"])[:3])
+        raise ValueError(
+            f"{args.model_name_or_path} lacks weights that the model asks for ({some}, ...): the checkpoint is not "
+            "whole, or `model_config` switches on a part that it was trained without."
+        )
     if labels is None or set(labels) == set(config.labels):
         return model
     # Not by sizes that do not match: nine other tags would keep the weights of the nine old ones.

@@ -1,10 +1,14 @@
 """Checkpoints of a run: which one to go on from, and how its weights come back."""
 
 import json
+import shutil
 from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel
+
+# What a run leaves beside its model.
+RUN_FILES = ("run.json", "*_results.json", "predictions.jsonl", "trainer_state.json")
 
 
 def last_checkpoint(folder: str | Path) -> str | None:
@@ -23,6 +27,31 @@ def last_checkpoint(folder: str | Path) -> str | None:
     ]
     checkpoints.sort(key=lambda path: int(path.name.removeprefix("checkpoint-")))
     return next((str(path) for path in reversed(checkpoints) if _is_whole(path)), None)
+
+
+def prepare_output_dir(folder: str | Path, do_train: bool, overwrite: bool) -> None:
+    """See to it that a folder holds one run, whose results, predictions and checkpoints belong together.
+
+    Args:
+        folder: The output folder of a run that begins; not of one that is resumed.
+        do_train: Whether the run trains. If not, a trained model in the folder stays in any case.
+        overwrite: Remove what an earlier run left.
+
+    Raises:
+        FileExistsError: If the folder holds an earlier run and `overwrite` is off.
+    """
+    folder = Path(folder)
+    earlier = [path for pattern in RUN_FILES for path in folder.glob(pattern)]
+    checkpoints = list(folder.glob("checkpoint-*")) if do_train else []
+    if not overwrite and (earlier or checkpoints):
+        raise FileExistsError(
+            f"{folder} holds an earlier run ({', '.join(path.name for path in [*earlier, *checkpoints][:3])}). Choose "
+            "another output_dir, set overwrite_output_dir, or go on with it: --resume_from_checkpoint last."
+        )
+    for path in earlier:
+        path.unlink()
+    for path in checkpoints:
+        shutil.rmtree(path)
 
 
 def _is_whole(checkpoint: Path) -> bool:

@@ -13,7 +13,8 @@ from transformers.utils import logging
 from dataset_scripts.registry import READERS, load_corpus
 from dataset_scripts.tag_schemes import IllegalTags, check_tags
 from mner_training.picture_files import drop_broken_images, image_digest, use_cache
-from mner_training.versions import package_versions
+from mner_training.versions import source_digest
+from processing_iqcr.entities import parse_tag
 from processing_iqcr.image_scores import check_scores
 from processing_iqcr.windows import Window
 
@@ -64,7 +65,11 @@ def load_posts(args) -> tuple[DatasetDict, dict]:
         if args.dataset_source is None:
             raise ValueError(f"`dataset` {args.dataset!r} needs `dataset_source`, the folder of its published files.")
         posts, counts = load_corpus(
-            args.dataset, args.dataset_source, images_dirs=args.images_dirs, illegal_tags=args.illegal_tags
+            # `encode_split` applies the policy for illegal tags, to every data set alike
+            args.dataset,
+            args.dataset_source,
+            images_dirs=args.images_dirs,
+            illegal_tags="keep",
         )
     else:
         posts = datasets.load_dataset(args.dataset, revision=args.dataset_revision)
@@ -111,11 +116,13 @@ def training_labels(posts: Dataset) -> list[str]:
     """The tag set to train on.
 
     Raises:
-        ValueError: If there are no tags, or only numbers without names.
+        ValueError: If there are no tags, only numbers without names, or other tags than BIO.
     """
     labels = tag_names(posts)
     if labels is None:
         raise ValueError(f"Training needs a column `ner_tags`, there are only {', '.join(posts.column_names)}.")
+    for label in labels:
+        parse_tag(label)  # the metric reads entities, and would say so after the first epoch
     return labels
 
 
@@ -222,11 +229,11 @@ def encode_split(
         remove_columns=source.column_names,
         features=Features(features),
         num_proc=num_proc,
-        # The versions belong to the cache's key: a newer Pillow may resize differently.
+        # The sources belong to the cache's key: mended code, or a newer Pillow, may give other rows.
         fn_kwargs={
             "processor": processor,
             "columns": list(features),
-            "versions": package_versions(),
+            "sources": source_digest(),
         },
         desc=f"Preparing {name}",
         load_from_cache_file=use_cache(posts),
@@ -234,7 +241,7 @@ def encode_split(
     return EncodedSplit(name, posts, rows, tags, num_illegal, dropped)
 
 
-def _encode_batch(batch: dict, indices: list[int], processor, columns: list[str], versions: dict) -> dict:
+def _encode_batch(batch: dict, indices: list[int], processor, columns: list[str], sources: str) -> dict:
     """Rows of a slice of posts, column by column."""
     rows = []
     for position, index in enumerate(indices):
@@ -265,15 +272,19 @@ def mean_scores(posts: Dataset) -> dict[str, float]:
 
 
 def warn_of_missing_scores(splits: Iterable[EncodedSplit], config) -> None:
-    """Say which posts a model weighs by the mean instead of by scores: with all missing, pictures weigh the same.
+    """Say where a model weighs by the mean instead of by scores, and where it misses pictures altogether.
 
     Args:
         splits: The splits in use.
         config: The model's configuration.
     """
-    for column, is_used in (("quality_scores", config.use_quality), ("relevance_scores", config.use_relevance)):
-        for split in splits:
-            if not (is_used and config.use_images) or "images" not in split.posts.column_names:
+    for split in splits:
+        if config.use_images and "images" not in split.posts.column_names:
+            found = ", ".join(split.posts.column_names)
+            logger.warning("Split %s has no column `images`, only %s: no post has a picture.", split.name, found)
+            continue
+        for column, is_used in (("quality_scores", config.use_quality), ("relevance_scores", config.use_relevance)):
+            if not (is_used and config.use_images):
                 continue
             images = sum(split.rows["num_images"])
             scores = split.rows[column] if column in split.rows.column_names else ()

@@ -6,7 +6,9 @@ from pathlib import Path
 from datasets import Dataset, Features, List, Value
 from transformers.utils import logging
 
+from mner_training.versions import source_digest
 from processing_iqcr.image_loading import ImageLoadingError, load_image
+from processing_iqcr.image_scores import SCORE_RANGES, check_scores
 
 logger = logging.get_logger(__name__)
 
@@ -38,7 +40,7 @@ def drop_broken_images(posts: Dataset, names: list[str]) -> tuple[Dataset, list[
         return posts, []
     checked = posts.map(
         _without_broken_images,
-        fn_kwargs={"names": names},
+        fn_kwargs={"names": names, "sources": source_digest()},
         with_indices=True,
         # Given, for a type guessed from the first posts (an empty list of errors) would not hold for the later ones.
         features=Features({**posts.features, "broken_images": List(Value("string"))}),
@@ -51,7 +53,7 @@ def drop_broken_images(posts: Dataset, names: list[str]) -> tuple[Dataset, list[
     return checked.remove_columns("broken_images"), dropped
 
 
-def _without_broken_images(post: dict, index: int, names: list[str]) -> dict:
+def _without_broken_images(post: dict, index: int, names: list[str], sources: str) -> dict:
     """The columns of a post that change, and what was wrong."""
     kept, broken = [], []
     for number, image in enumerate(post["images"] or ()):
@@ -60,13 +62,16 @@ def _without_broken_images(post: dict, index: int, names: list[str]) -> dict:
             kept.append(number)
         except ImageLoadingError as error:
             broken.append(str(error))
-    columns = [c for c in ("images", "quality_scores", "relevance_scores") if post.get(c) is not None]
+    for column in SCORE_RANGES:
+        if post.get(column) is not None:
+            check_scores(post[column], len(post["images"] or ()), column, names[index])
+    columns = [c for c in ("images", *SCORE_RANGES) if post.get(c) is not None]
     return {"broken_images": broken} | {column: [post[column][number] for number in kept] for column in columns}
 
 
 def image_digest(image: dict) -> str:
     """The checksum of a picture's file; that of nothing if there is none, which the run has reported by then."""
-    content = image["bytes"]
-    if content is None and Path(image["path"]).is_file():
+    content = image["bytes"] if image else None
+    if content is None and image and Path(image["path"]).is_file():
         content = Path(image["path"]).read_bytes()
     return hashlib.sha256(content or b"").hexdigest()

@@ -37,7 +37,7 @@ def _prediction(post: dict, index: int, gold: list[str] | None, answer: TaggedPo
     for number, image in enumerate(post.get("images") or ()):
         images.append(
             {
-                "name": Path(image["path"]).name if image["path"] else str(number),
+                "name": Path(image["path"]).name if image and image["path"] else str(number),
                 "quality": _item(post.get("quality_scores"), number),
                 "relevance": _item(post.get("relevance_scores"), number),
                 "weight": _item(answer.image_weights, number),
@@ -46,7 +46,7 @@ def _prediction(post: dict, index: int, gold: list[str] | None, answer: TaggedPo
         )
     return {
         "schema": PREDICTIONS_SCHEMA,
-        "id": post.get("id", str(index)),
+        "id": str(post.get("id", index)),
         "source": post.get("source"),
         "words": post["tokens"],
         "gold_tags": gold,

@@ -6,15 +6,16 @@ import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run as a script from a clone
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # run as a script from a clone
 
-import run_mner
-from dataset_scripts.build import build_pictured_posts
-from dataset_scripts.pictured_posts import PicturedPostsConfig
-from scripts.demo_backbones import save_text_backbone, save_vision_backbone
+import run_mner  # noqa: E402
+from dataset_scripts.build import build_pictured_posts  # noqa: E402
+from dataset_scripts.pictured_posts import PicturedPostsConfig  # noqa: E402
+from scripts.demo_backbones import save_text_backbone, save_vision_backbone  # noqa: E402
 
 NUM_POSTS = {"train": 4000, "validation": 500, "test": 1000}
-RECIPE = "recipes/quickstart.json"
+RECIPE = str(ROOT / "recipes" / "quickstart.json")
 # What each system changes in the recipe's model.
 SYSTEMS = {
     "IQCR-MI": {},
@@ -70,7 +71,6 @@ def _training_words(posts: Path) -> list[str]:
 
 def _train(output: Path, posts: Path, folder: Path, changes: dict, seed: int) -> dict[str, float]:
     """Train one system by the recipe and score it on the test posts."""
-    recipe = json.loads(Path(RECIPE).read_text(encoding="utf-8"))
     return run_mner.main(
         [
             RECIPE,
@@ -81,9 +81,10 @@ def _train(output: Path, posts: Path, folder: Path, changes: dict, seed: int) ->
             "--vision_backbone",
             str(output / "vision_backbone"),
             "--model_config",
-            json.dumps({**recipe["model_config"], **changes}),
+            json.dumps(changes),
             "--output_dir",
             str(folder),
+            "--overwrite_output_dir",
             "--seed",
             str(seed),
         ]

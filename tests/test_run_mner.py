@@ -244,6 +244,17 @@ class TestOnACheckpoint:
         assert any("vision_model" in name for name in saved)
 
 
+def test_second_run_in_a_folder_is_refused(trained, start):
+    with pytest.raises(FileExistsError, match="holds an earlier run"):
+        run_mner.main([*start, "--do_train", "--output_dir", str(trained[0])])
+
+
+def test_command_ends_with_success(trained, tiny_corpus, tmp_path, monkeypatch):
+    flags = ["--model_name_or_path", str(trained[0]), "--dataset", str(tiny_corpus), "--do_predict", *QUIET]
+    monkeypatch.setattr("sys.argv", ["run-mner", *flags, "--output_dir", str(tmp_path)])
+    assert run_mner.cli() is None  # the console script hands the value to sys.exit
+
+
 class TestRepeating:
     def run(self, start, folder: Path, *flags: str) -> dict:
         run_mner.main([*start, "--do_train", "--eval_strategy", "no", "--max_steps", "3", *self.rest(folder), *flags])

@@ -63,8 +63,11 @@ def test_model_config_as_object_and_as_text(recipe):
     path = recipe(model_config=fields)
     assert parse_arguments([path])[0].model_config == fields
     assert parse_arguments([*START, "--model_config", json.dumps(fields)])[0].model_config == fields
-    # a flag replaces the whole object, it does not merge
-    assert parse_arguments([path, "--model_config", '{"use_crf": false}'])[0].model_config == {"use_crf": False}
+    # a flag changes the fields that it names and leaves the recipe's others
+    changes = '{"use_crf": false, "dropout": 0.5}'
+    for flag in (["--model_config", changes], [f"--model_config={changes}"]):
+        merged = parse_arguments([path, *flag])[0].model_config
+        assert merged == {**fields, "use_crf": False, "dropout": 0.5}
     assert parse_arguments(START)[0].model_config == {}
 
 

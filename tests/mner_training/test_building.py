@@ -54,6 +54,19 @@ def test_new_tagger_has_the_backbones_weights_and_the_given_fields(fresh, tiny_b
     assert (config.use_images, config.use_gate, config.mean_quality_score) == (True, False, 0.25)
 
 
+def test_parts_that_a_checkpoint_lacks_are_not_made_up(fresh, tmp_path):
+    fields = {"model_config": {"use_gate": False, "use_images": True}}
+    build_model(ModelArguments(**{**vars(fresh), **fields}), LABELS, {}).save_pretrained(tmp_path / "no_gate")
+    wanted = ModelArguments(model_name_or_path=str(tmp_path / "no_gate"), model_config={"use_gate": True})
+    with pytest.raises(ValueError, match=r"no_gate lacks weights .*image_weighting\.gate"):
+        build_model(wanted, None, {})
+    text_only = ModelArguments(**{**vars(fresh), "vision_backbone": None})
+    build_model(text_only, LABELS, {}).save_pretrained(tmp_path / "text")
+    wanted = ModelArguments(model_name_or_path=str(tmp_path / "text"), model_config={"use_images": True})
+    with pytest.raises(ValueError, match="was trained without images"):
+        build_model(wanted, None, {})
+
+
 @pytest.mark.parametrize("way", ["no vision backbone", "switched off"])
 def test_text_only_tagger(fresh, way):
     changes = {"vision_backbone": None} if way == "no vision backbone" else {"model_config": {"use_images": False}}

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import AutoModelForTokenClassification
 
-from mner_training.checkpoints import last_checkpoint, load_weights
+from mner_training.checkpoints import last_checkpoint, load_weights, prepare_output_dir
 
 
 @pytest.fixture
@@ -25,6 +25,23 @@ def test_nothing_to_go_on_from(tmp_path):
     assert last_checkpoint(tmp_path / "not there yet") is None
     (tmp_path / "checkpoint-1").mkdir()
     assert last_checkpoint(tmp_path) is None
+
+
+@pytest.mark.parametrize("left", ["run.json", "all_results.json", "predictions.jsonl", "checkpoint-10"])
+def test_folder_of_an_earlier_run_is_refused(tmp_path, left):
+    (tmp_path / left).mkdir() if left.startswith("checkpoint") else (tmp_path / left).write_text("{}")
+    with pytest.raises(FileExistsError, match=f"holds an earlier run \\({left}\\).*overwrite_output_dir"):
+        prepare_output_dir(tmp_path, do_train=True, overwrite=False)
+
+
+def test_overwriting_removes_the_earlier_run_and_nothing_else(run):
+    for name in ("run.json", "all_results.json", "notes.txt", "model.safetensors"):
+        (run / name).write_text("{}")
+    prepare_output_dir(run, do_train=False, overwrite=True)
+    assert (run / "checkpoint-10").is_dir()
+    prepare_output_dir(run, do_train=True, overwrite=True)
+    assert sorted(path.name for path in run.iterdir()) == ["model.safetensors", "notes.txt"]
+    prepare_output_dir(run / "new", do_train=True, overwrite=False)
 
 
 @pytest.mark.parametrize("origin", ["made", "loaded"])

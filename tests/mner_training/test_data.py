@@ -1,6 +1,7 @@
 """Posts to rows: what is read from a data set, what is refused by name, and that nothing stale comes back."""
 
 import copy
+import io
 import logging
 from pathlib import Path
 
@@ -71,7 +72,7 @@ def test_named_corpus_is_read_with_the_counts_of_its_reader(tmp_path):
     arguments = DataArguments(dataset="twitter2017", dataset_source=str(tmp_path), illegal_tags="repair")
     posts, counts = load_posts(arguments)
     assert posts["validation"]["tokens"][:] == [["Paris", "wins"]]
-    assert gold_tags(posts["validation"], LABELS) == ([["B-LOC", "O"]], 0)
+    assert gold_tags(posts["validation"], LABELS, arguments.illegal_tags) == ([["B-LOC", "O"]], 1)
     assert set(counts) == {"train", "validation", "test"}
 
 
@@ -102,6 +103,23 @@ def test_tag_names_of_class_labels_and_of_strings():
 def test_numbers_without_names_are_refused_with_the_cure():
     with pytest.raises(ValueError, match=r"holds int64 without names.*cast_column.*ClassLabel"):
         tag_names(from_rows([{"tokens": ["a"], "ner_tags": [1]}], Value("int64")))
+
+
+def test_training_needs_bio_tags():
+    with pytest.raises(ValueError, match="'S-PER' is not a BIO tag"):
+        training_labels(from_rows([{"tokens": ["a"], "ner_tags": ["S-PER"]}], Value("string")))
+
+
+@pytest.mark.parametrize("scores", [[0.5], [0.5, 0.5, 0.5]])
+def test_scores_of_the_wrong_length_name_their_post_when_pictures_are_dropped(tiny_processor, make_pictures, scores):
+    pictures = []
+    for picture in make_pictures(2):
+        file = io.BytesIO()
+        picture.save(file, "PNG")
+        pictures.append({"bytes": file.getvalue(), "path": None})
+    posts = from_rows([{"id": "x", "tokens": ["a"], "images": pictures, "quality_scores": scores}])
+    with pytest.raises(ValueError, match=f"Post 'x': {len(scores)} quality_scores for 2 images"):
+        encode_split("train", posts, tiny_processor, LABELS, drop_broken=True)
 
 
 def test_training_needs_tags():

@@ -28,6 +28,8 @@ def test_weighting_beats_equal_weights_and_these_beat_the_text(demo):
     scores = {system: row["test_f1"] for system, row in json.loads((output / "scores.json").read_text()).items()}
     assert scores["IQCR-MI"] > scores["equal weights"] + 0.05
     assert scores["equal weights"] > scores["text only"] + 0.05
+    # `image_dropout` keeps a model that was trained with pictures as good without them as its text-only twin.
+    assert scores["IQCR-MI, no pictures"] > scores["text only"] - 0.015
     for system, f1 in scores.items():
         assert re.search(rf"^{re.escape(system)} .*{100 * f1:.2f}", printed, flags=re.MULTILINE), printed[-1500:]
 
@@ -48,4 +50,4 @@ def test_the_example_of_the_readme_tags_its_post(demo):
     run = subprocess.run([sys.executable, "-c", example], cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr[-3000:]
     # The sentence is the README's, not the generator's: where the name ends is learned, its type is shown.
-    assert re.search(r"Entity\(start=\d, end=\d, type='PER'\)", run.stdout), run.stdout
+    assert re.search(r"^\['Washington'.*\] PER [01]\.\d+$", run.stdout, flags=re.MULTILINE), run.stdout
