@@ -58,7 +58,7 @@ def load_posts(args) -> tuple[DatasetDict, dict]:
         The splits, pictures not yet decoded, and what the corpus's reader counted (empty for a built data set).
 
     Raises:
-        ValueError: If a named corpus has no source, or a column is missing.
+        ValueError: If a named corpus has no source.
     """
     counts = {}
     if args.dataset in READERS:
@@ -74,10 +74,6 @@ def load_posts(args) -> tuple[DatasetDict, dict]:
     else:
         posts = datasets.load_dataset(args.dataset, revision=args.dataset_revision)
     for name, split in posts.items():
-        if "tokens" not in split.column_names:
-            raise ValueError(
-                f"{args.dataset}, split {name}: no column `tokens` (the words), only {', '.join(split.column_names)}."
-            )
         if "images" in split.column_names:
             # Left encoded: a broken picture must be met where its post can be named, not inside the reader.
             posts[name] = split.cast_column("images", List(datasets.Image(decode=False)))
@@ -85,12 +81,22 @@ def load_posts(args) -> tuple[DatasetDict, dict]:
 
 
 def get_split(posts: DatasetDict, name: str) -> Dataset:
-    """One split; an error names those that there are, and an empty one is an error."""
+    """One split.
+
+    Raises:
+        ValueError: If there is no such split (the message names those that there are), or it has no posts or no words.
+    """
     if name not in posts:
-        raise ValueError(f"There is no split {name!r}, only {', '.join(posts)}. Set train_split and the like.")
-    if len(posts[name]) == 0:
+        raise ValueError(
+            f"There is no split {name!r}, only {', '.join(posts)}. Set train_split, validation_split or test_split; "
+            "to train without validation set eval_strategy to 'no' and load_best_model_at_end to false."
+        )
+    split = posts[name]
+    if len(split) == 0:
         raise ValueError(f"The split {name!r} has no posts.")
-    return posts[name]
+    if "tokens" not in split.column_names:
+        raise ValueError(f"Split {name}: no column `tokens` (the words), only {', '.join(split.column_names)}.")
+    return split
 
 
 def tag_names(posts: Dataset) -> list[str] | None:
