@@ -98,8 +98,8 @@ def build_model(args, labels: list[str] | None, means: dict[str, float]):
         The model. A checkpoint with another tag set keeps its body and gets a fresh classifier and CRF.
 
     Raises:
-        ValueError: If the checkpoint is no tagger that this command can train, or there is neither a checkpoint nor a
-            tag set to train on.
+        ValueError: If the checkpoint is no tagger that this command can train, it lacks weights that the model needs,
+            or there is neither a checkpoint nor a tag set to train on.
     """
     if not args.model_name_or_path:
         if labels is None:
@@ -117,9 +117,9 @@ def build_model(args, labels: list[str] | None, means: dict[str, float]):
     config = AutoConfig.from_pretrained(args.model_name_or_path, **source)
     if not hasattr(config, "labels"):
         raise ValueError(f"{args.model_name_or_path} is of type {config.model_type!r}, and no tagger of this package.")
-    # Made anew, so that changed fields are checked together. Mixed precision trains on float32 master weights.
     if args.model_config.get("use_images") and not config.use_images:
         raise ValueError(f"{args.model_name_or_path} was trained without images: `use_images` cannot be switched on.")
+    # Made anew, so that changed fields are checked together. Mixed precision trains on float32 master weights.
     config = type(config).from_dict(config.to_dict() | means | args.model_config)
     model, report = AutoModelForTokenClassification.from_pretrained(
         args.model_name_or_path, config=config, dtype=torch.float32, output_loading_info=True, **source

@@ -5,6 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import compress
 
 import datasets
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
@@ -64,13 +65,8 @@ def load_posts(args) -> tuple[DatasetDict, dict]:
     if args.dataset in READERS:
         if args.dataset_source is None:
             raise ValueError(f"`dataset` {args.dataset!r} needs `dataset_source`, the folder of its published files.")
-        posts, counts = load_corpus(
-            # `encode_split` applies the policy for illegal tags, to every data set alike
-            args.dataset,
-            args.dataset_source,
-            images_dirs=args.images_dirs,
-            illegal_tags="keep",
-        )
+        # Illegal tags are kept here: `encode_split` applies the policy for them, to every data set alike.
+        posts, counts = load_corpus(args.dataset, args.dataset_source, images_dirs=args.images_dirs)
     else:
         posts = datasets.load_dataset(args.dataset, revision=args.dataset_revision)
     for name, split in posts.items():
@@ -292,9 +288,11 @@ def warn_of_missing_scores(splits: Iterable[EncodedSplit], config) -> None:
         for column, is_used in (("quality_scores", config.use_quality), ("relevance_scores", config.use_relevance)):
             if not (is_used and config.use_images):
                 continue
-            images = sum(split.rows["num_images"])
+            # A post of several windows has its pictures in each of them, and is counted by the first.
+            firsts = [start == 0 for start in split.rows["start"]]
+            images = sum(compress(split.rows["num_images"], firsts))
             scores = split.rows[column] if column in split.rows.column_names else ()
-            known = sum(score is not None for row in scores for score in row or ())
+            known = sum(score is not None for row in compress(scores, firsts) for score in row or ())
             if known < images:
                 logger.warning(
                     "Split %s: %d of %d pictures have no score in `%s`; the mean of the training data stands in.",

@@ -325,14 +325,23 @@ def test_missing_scores_are_said(tiny_processor, make_pictures, tmp_path, caplog
     image = {"path": png(tmp_path, make_pictures(1)[0])}
     rows = [
         {"tokens": ["a"], "images": [image] * 2, "quality_scores": [0.5, None]},
-        {"tokens": ["a"], "images": [image], "quality_scores": None},
+        {"tokens": ["a"] * 90, "images": [image], "quality_scores": None},
     ]
     split = encode_split("train", from_rows(rows), tiny_processor, LABELS)
+    assert len(split.rows) > 2  # the long post's windows count its picture once
     warn_of_missing_scores([split], IQCRConfig(**fields))
     messages = [record.getMessage() for record in caplog.records]
     assert len(messages) == len(expected)
     for message, (column, missing, all_pictures) in zip(messages, expected, strict=True):
         assert f"Split train: {missing} of {all_pictures} pictures have no score in `{column}`" in message
+
+
+def test_missing_column_of_pictures_is_said(tiny_processor, caplog):
+    split = encode_split("train", from_rows([{"tokens": ["a"]}]), tiny_processor, LABELS)
+    warn_of_missing_scores([split], IQCRConfig())
+    assert [record.getMessage() for record in caplog.records] == [
+        "Split train has no column `images`, only tokens: no post has a picture."
+    ]
 
 
 class TestCache:
