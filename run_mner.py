@@ -7,13 +7,13 @@ from pathlib import Path
 from transformers import set_seed
 
 from mner_training.arguments import parse_arguments
-from mner_training.building import build_model, build_processor
+from mner_training.building import build_model, build_processor, uses_images
 from mner_training.checkpoints import last_checkpoint, prepare_output_dir
+from mner_training.corpus_loading import load_posts
 from mner_training.data import (
     describe_split,
     encode_split,
     get_split,
-    load_posts,
     mean_scores,
     training_labels,
     warn_of_missing_scores,
@@ -46,7 +46,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         if args.resume_from_checkpoint is None and args.process_index == 0:
             prepare_output_dir(args.output_dir, args.do_train, args.overwrite_output_dir)
 
-    posts, corpus_counts = load_posts(data_args)
+    with args.main_process_first(desc="loading the posts"):
+        posts, corpus = load_posts(data_args, with_images=uses_images(model_args))
     train_posts = get_split(posts, data_args.train_split) if args.do_train else None
     labels = training_labels(train_posts) if args.do_train else None
     means = mean_scores(train_posts) if args.do_train else {}
@@ -90,7 +91,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     if trainer.is_world_process_zero():
         # Before the training: a run that is stopped should have its record too, and the sources may change meanwhile.
         recipe = {**dataclasses.asdict(model_args), **dataclasses.asdict(data_args), **args.to_dict()}
-        data = {split.name: describe_split(split) for split in splits.values()} | {"corpus": corpus_counts}
+        data = {split.name: describe_split(split) for split in splits.values()} | {"corpus": corpus}
         write_json(output_dir / "run.json", run_record(recipe, data))
 
     results = {}

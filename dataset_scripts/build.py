@@ -2,93 +2,32 @@
 
 import argparse
 import dataclasses
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
-from .dataset_folder import is_built_from, new_dataset_folder, require_free, write_record, write_split
-from .features import ENTITY_TYPES, TAG_NAMES, post_features
-from .pictured_posts import GENERATOR_VERSION, PicturedPostsConfig, generate_posts, pictured_posts_features
-from .records import SplitReport
-from .registry import READERS
+from huggingface_hub.utils import httpx
+
+from .corpus_build import PAGE_FILE, build_once
+from .features import ENTITY_TYPES
+from .pictured_posts import PicturedPosts, PicturedPostsConfig
+from .pictured_posts_generator import PicturedPostsDials
+from .pictures import BrokenImages
+from .posts_builder import PostsBuilder
+from .push import push_folder
+from .registry import BUILDERS
 from .split_files import SPLITS
+from .tag_conversion import TagScheme
 from .tag_schemes import IllegalTags
 
-Counts = dict[str, dict[str, Any]]
-
-
-def build_pictured_posts(output: str | Path, config: PicturedPostsConfig, num_posts: Mapping[str, int]) -> Path:
-    """Generate pictured-posts into a folder, or keep the folder if the same dials made it.
-
-    Args:
-        output: The folder to make.
-        config: The dials.
-        num_posts: Posts of each split, at least 1.
-
-    Returns:
-        `output`.
-
-    Raises:
-        FileExistsError: If the folder holds anything else.
-        ValueError: If a split would be empty.
-    """
-    if min(num_posts.values()) < 1:
-        raise ValueError(f"Every split needs at least one post, got {dict(num_posts)}.")
-    dials = dataclasses.asdict(config)
-    made_from = {"corpus": "pictured-posts", "generator": GENERATOR_VERSION, "dials": dials, "posts": dict(num_posts)}
-    if is_built_from(output, made_from):
-        print(f"{output} was built with the same dials before; it is used as it is.")
-        return Path(output)
-    counts = {}
-    with new_dataset_folder(output) as folder:
-        for split, number in num_posts.items():
-            report = SplitReport()
-            rows = _count(generate_posts(config, split, number), report)
-            write_split(folder, split, rows, pictured_posts_features(), number)
-            counts[split] = report.counts()
-        write_record(folder, made_from, counts)
-    _print_counts(counts)
-    return Path(output)
-
-
-def build_corpus(
-    name: str,
-    source: str | Path,
-    output: str | Path,
-    images_dirs: Sequence[str | Path] = (),
-    illegal_tags: IllegalTags = "keep",
-) -> Path:
-    """Build a released corpus into a folder, its pictures inside the Parquet files as they are.
-
-    Args:
-        name: A key of `READERS`.
-        source: The folder of the release.
-        output: The folder to make. An existing one is never reused: its sources may have changed since.
-        images_dirs: Image roots, tried in order; none builds the text alone.
-        illegal_tags: As in `check_tags`.
-
-    Returns:
-        `output`.
-
-    Raises:
-        FileExistsError: If the folder holds anything.
-        FileNotFoundError: If a split's file or an image root does not exist.
-        ValueError: If a file is not as its reader expects.
-    """
-    require_free(output)
-    counts = {}
-    with new_dataset_folder(output) as folder:
-        for split in SPLITS:
-            report = SplitReport()
-            rows = _embed(READERS[name](source, split, images_dirs, illegal_tags, report))
-            write_split(folder, split, rows, post_features())
-            counts[split] = report.counts()
-        roots = [str(root) for root in images_dirs]
-        made_from = {"corpus": name, "source": str(source), "images": roots, "illegal_tags": illegal_tags}
-        write_record(folder, made_from, counts)
-    _print_counts(counts)
-    return Path(output)
+_HELP = {
+    "mner-mi": "MNER-MI in its published layout",
+    "mner-mi-plus": "MNER-MI-Plus, released as MNER-UNI",
+    "twitter2017": "Twitter-2017, CoNLL text",
+    "twitter2015": "Twitter-2015, CoNLL text",
+    "pictured-posts": "generated posts, one right picture in each",
+    "folder": "your own posts: metadata.jsonl, JSON Lines or CoNLL text",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -99,93 +38,148 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     parser = _make_parser()
     options = parser.parse_args(arguments)
+    if options.include_images and (options.push_to_hub is None or getattr(options, "without_images", False)):
+        parser.error("--include-images goes with --push-to-hub, and not with --without-images")
     try:
-        if options.name in READERS:
-            build_corpus(options.name, options.source, options.output, options.images, options.illegal_tags)
-        else:
-            dials = {field.name: getattr(options, field.name) for field in dataclasses.fields(PicturedPostsConfig)}
-            num_posts = {split: getattr(options, split) for split in SPLITS}
-            build_pictured_posts(options.output, PicturedPostsConfig(**dials), num_posts)
+        report = build_once(_make_builder(options), options.output, verify=options.verify)
     except (ValueError, FileNotFoundError, FileExistsError) as error:
         parser.exit(1, f"error: {error}\n")
+    _print_report(report, options.output)
+    if options.push_to_hub is not None:
+        try:
+            print(f"Pushed: {push_folder(options.output, options.push_to_hub, options.include_images)}")
+        except (OSError, ValueError, httpx.HTTPError) as error:
+            parser.exit(1, f"error: the push failed: {error}\nThe build is whole: the same command goes on from it.\n")
+
+
+def _make_builder(options: argparse.Namespace) -> PostsBuilder:
+    """The builder that the options describe."""
+    if options.name == PicturedPosts.CORPUS:
+        dials = {field.name: getattr(options, field.name) for field in dataclasses.fields(PicturedPostsDials)}
+        num_posts = {split: getattr(options, split) for split in SPLITS}
+        return PicturedPosts(dials=PicturedPostsDials(**dials), num_posts=num_posts)
+    own = {name: getattr(options, name) for name in ("twitter2017", "tag_scheme") if hasattr(options, name)}
+    return BUILDERS[options.name](
+        data_dir=options.source,
+        images=options.images,
+        with_images=not options.without_images,
+        illegal_tags=options.illegal_tags,
+        broken_images=options.broken_images,
+        **own,
+    )
 
 
 def _make_parser() -> argparse.ArgumentParser:
     """The options of each corpus."""
     parser = argparse.ArgumentParser(prog="python -m dataset_scripts.build", description="Build a corpus as Parquet.")
     corpora = parser.add_subparsers(dest="name", required=True, metavar="NAME")
-
-    default = PicturedPostsConfig()
-    options = {"formatter_class": argparse.ArgumentDefaultsHelpFormatter}
-    generated = corpora.add_parser("pictured-posts", help="generated posts, one right picture in each", **options)
-    for split, number in zip(SPLITS, (5000, 500, 500), strict=True):
-        generated.add_argument(f"--{split}", type=int, default=number, metavar="N", help=f"posts of the {split} split")
-    generated.add_argument(
-        "--seed", type=int, default=default.seed, metavar="N", help="another seed gives other posts"
-    )
-    generated.add_argument(
-        "--type-prior",
-        type=float,
-        nargs=len(ENTITY_TYPES),
-        default=default.type_prior,
-        metavar=ENTITY_TYPES,
-        help="relative frequency of the types",
-    )
-    generated.add_argument(
-        "--image-count-weights",
-        type=float,
-        nargs="+",
-        default=default.image_count_weights,
-        metavar="W",
-        help="relative frequency of posts with one, two, ... pictures",
-    )
-    generated.add_argument(
-        "--spoilt-share",
-        type=float,
-        default=default.spoilt_share,
-        metavar="P",
-        help="share of wrong pictures that are dark, blurred or noisy; the others have another colour",
-    )
-    generated.add_argument(
-        "--score-noise", type=float, default=default.score_noise, metavar="X", help="factor on the scores' spread"
-    )
-    generated.add_argument(
-        "--image-size", type=int, default=default.image_size, metavar="PIXELS", help="side of the pictures"
-    )
-
-    for name in READERS:
-        released = corpora.add_parser(name, help=f"the released {name}", **options)
-        released.add_argument("--source", required=True, default=argparse.SUPPRESS, help="folder of the release")
-        released.add_argument("--images", nargs="+", default=[], metavar="DIR", help="image folders, tried in order")
-        released.add_argument(
-            "--illegal-tags",
-            choices=get_args(IllegalTags),
-            default="keep",
-            help="what to do with an I- without its B-",
+    for name in BUILDERS:
+        corpus = corpora.add_parser(name, help=_HELP[name], formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+        if name == PicturedPosts.CORPUS:
+            _add_dials(corpus)
+        else:
+            _add_source(corpus)
+        _add(corpus, "--output", required=True, metavar="DIR", help="folder to make")
+        corpus.add_argument(
+            "--verify",
+            action=argparse.BooleanOptionalAction,
+            default=True,
+            help="end with an error when a count differs from the published one",
         )
-    for corpus in corpora.choices.values():
-        corpus.add_argument("--output", required=True, default=argparse.SUPPRESS, help="folder to make")
+        _add(corpus, "--push-to-hub", metavar="USER/NAME", help="push text, tags and picture names to the Hub")
+        corpus.add_argument("--include-images", action="store_true", help="push the pictures too, if you may")
+    _add(
+        corpora.choices["mner-mi-plus"],
+        "--twitter2017",
+        metavar="DIR",
+        help="Twitter-2017's texts, for a release without MNER-UNI files (otherwise: twitter2017/ in the source)",
+    )
+    corpora.choices["folder"].add_argument(
+        "--tag-scheme", choices=get_args(TagScheme), default="bio", help="how the tags are written"
+    )
     return parser
 
 
-def _count(rows: Iterable[dict[str, Any]], report: SplitReport) -> Iterator[dict[str, Any]]:
-    """Pass rows on, counting them."""
-    for row in rows:
-        report.add([TAG_NAMES[tag] for tag in row["ner_tags"]], len(row["images"]))
-        yield row
+def _add(corpus: argparse.ArgumentParser, name: str, **options: Any) -> None:
+    """Add an option without a default worth showing."""
+    corpus.add_argument(name, **options, default=argparse.SUPPRESS if options.get("required") else None)
 
 
-def _embed(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Replace the path of every image by its file's bytes and name."""
-    for row in rows:
-        images = [{"bytes": Path(path).read_bytes(), "path": Path(path).name} for path in row["images"]]
-        yield {**row, "images": images}
+def _add_source(corpus: argparse.ArgumentParser) -> None:
+    """The options of a corpus that is read from files."""
+    _add(corpus, "--source", required=True, metavar="DIR", help="folder of the release")
+    _add(
+        corpus,
+        "--images",
+        nargs="+",
+        metavar="ROOT",
+        help="image folders or zips, tried in order (otherwise: those in the source)",
+    )
+    corpus.add_argument("--without-images", action="store_true", help="build the text alone")
+    corpus.add_argument(
+        "--illegal-tags", choices=get_args(IllegalTags), default="keep", help="what to do with an I- without its B-"
+    )
+    corpus.add_argument(
+        "--broken-images",
+        choices=get_args(BrokenImages),
+        default="keep-post",
+        help="when a picture is missing or cannot be read: keep its post without it, drop the post, or stop",
+    )
 
 
-def _print_counts(counts: Counts) -> None:
-    """Print what each split holds."""
-    for split, numbers in counts.items():
-        print(f"{split}: {json.dumps(numbers)}")
+def _add_dials(corpus: argparse.ArgumentParser) -> None:
+    """The options of the generated corpus."""
+    default = PicturedPostsConfig()
+    for split, number in default.num_posts.items():
+        corpus.add_argument(f"--{split}", type=int, default=number, metavar="N", help=f"posts of the {split} split")
+    dials = default.dials
+    corpus.add_argument("--seed", type=int, default=dials.seed, metavar="N", help="another seed gives other posts")
+    corpus.add_argument(
+        "--type-prior",
+        type=float,
+        nargs=len(ENTITY_TYPES),
+        default=dials.type_prior,
+        metavar=ENTITY_TYPES,
+        help="relative frequency of the types",
+    )
+    corpus.add_argument(
+        "--image-count-weights",
+        type=float,
+        nargs="+",
+        default=dials.image_count_weights,
+        metavar="W",
+        help="relative frequency of posts with one, two, ... pictures",
+    )
+    corpus.add_argument(
+        "--spoilt-share",
+        type=float,
+        default=dials.spoilt_share,
+        metavar="P",
+        help="share of wrong pictures that are dark, blurred or noisy; the others have another colour",
+    )
+    corpus.add_argument(
+        "--score-noise", type=float, default=dials.score_noise, metavar="X", help="factor on the scores' spread"
+    )
+    corpus.add_argument(
+        "--image-size", type=int, default=dials.image_size, metavar="PIXELS", help="side of the pictures"
+    )
+
+
+def _print_report(report: dict[str, Any], output: str) -> None:
+    """Print what was built, in a few lines."""
+    print(f"{report['title']}: {report['variant']}, pictures {report['pictures']}. {Path(output, PAGE_FILE)}")
+    for split, counts in report["splits"].items():
+        entities = ", ".join(f"{name} {number:,}" for name, number in counts["entities"].items())
+        print(
+            f"  {split}: {counts['posts']:,} posts, {counts['images']:,} pictures, "
+            f"{sum(counts['entities'].values()):,} entities ({entities})"
+        )
+        found = {f"{fault} pictures": len(counts[f"{fault}_images"]) for fault in ("missing", "broken", "repaired")}
+        found |= {"dropped posts": len(counts["dropped_posts"]), "illegal tags": counts["illegal_steps"]}
+        if any(found.values()):
+            print("    " + ", ".join(f"{number:,} {what}" for what, number in found.items() if number))
+    for found in report["differences"]:
+        print(f"  DIFFERS: {found['split']} {found['what']}: {found['here']:,}, published {found['published']:,}")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ when all of it is there. A build that is interrupted or killed leaves nothing th
 """
 
 import json
-import platform
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,17 +12,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import datasets
-import numpy as np
-import PIL
 from datasets import Features
 from datasets.arrow_writer import ParquetWriter
 from datasets.utils import tqdm
 
-RECORD_FILE = "build.json"
+REPORT_FILE = "build_report.json"
 
 # Rows held in memory and written as one row group: with four pictures of 50 kB each, 20 MB.
 _ROWS_PER_GROUP = 100
+# A file of a split ends after this many bytes of pictures, which is what the Hub's own tools do.
+_SHARD_BYTES = 500_000_000
 # `datasets` passes over names that begin with a dot. Another ending would not do: it finds .parquet inside a name.
 _HIDDEN = ".unfinished-"
 
@@ -65,29 +63,36 @@ def write_split(
     Args:
         folder: What `new_dataset_folder` gave.
         split: Its name.
-        rows: Its rows.
+        rows: Its rows; images as ``{"bytes", "path"}``.
         features: Their columns.
         num_rows: How many there will be, for the progress bar; ``None`` if nobody knows.
     """
-    path = folder / f"{_HIDDEN}{split}-00000-of-00001.parquet"
-    with ParquetWriter(features=features, path=str(path), writer_batch_size=_ROWS_PER_GROUP) as writer:
-        for row in tqdm(rows, total=num_rows, desc=split, unit=" posts"):
-            writer.write(row)
-        writer.finalize()
+    # One post too many is drawn to learn whether another file is needed: a file without rows would be one for nothing.
+    rows = iter(tqdm(rows, total=num_rows, desc=split, unit=" posts"))
+    shards = []
+    row = next(rows, None)
+    while row is not None or not shards:
+        shards.append(folder / f"{_HIDDEN}{split}-{len(shards):05d}")
+        size = 0
+        with ParquetWriter(features=features, path=str(shards[-1]), writer_batch_size=_ROWS_PER_GROUP) as writer:
+            while row is not None and size < _SHARD_BYTES:
+                writer.write(row)
+                size += sum(len(image["bytes"]) for image in row["images"])
+                row = next(rows, None)
+            writer.finalize()
+    for shard in shards:
+        shard.rename(f"{shard}-of-{len(shards):05d}.parquet")
 
 
-def write_record(folder: Path, made_from: Mapping[str, Any], counts: Mapping[str, Any]) -> None:
-    """Write down what the folder was made from, what is in it, and by which versions.
+def write_text(folder: Path, name: str, content: str) -> None:
+    """Write a text file into the folder.
 
     Args:
         folder: What `new_dataset_folder` gave.
-        made_from: All that decides the content; `is_built_from` compares it.
-        counts: What each split holds.
+        name: The file's name.
+        content: Its content.
     """
-    versions = {"python": platform.python_version()}
-    versions |= {module.__name__: module.__version__ for module in (datasets, np, PIL)}
-    record = {"made_from": made_from, "counts": counts, "versions": versions}
-    (folder / f"{_HIDDEN}{RECORD_FILE}").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    (folder / f"{_HIDDEN}{name}").write_text(content, encoding="utf-8")
 
 
 def is_built_from(output: str | Path, made_from: Mapping[str, Any]) -> bool:
@@ -95,13 +100,13 @@ def is_built_from(output: str | Path, made_from: Mapping[str, Any]) -> bool:
 
     Args:
         output: The folder, which need not exist.
-        made_from: As in `write_record`.
+        made_from: All that decides the content, as its report has it.
 
     Returns:
-        ``True`` if its record says so.
+        ``True`` if its report says so.
     """
     try:
-        record = json.loads((Path(output) / RECORD_FILE).read_text(encoding="utf-8"))
+        record = json.loads((Path(output) / REPORT_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     # Through JSON and back, in which a tuple is a list.
@@ -121,7 +126,7 @@ def require_free(output: str | Path) -> None:
     if output.is_dir() and not any(output.iterdir()):
         return
     if output.exists() or output.is_symlink():
-        holds = "another build" if (output / RECORD_FILE).is_file() else "something else"
+        holds = "another build" if (output / REPORT_FILE).is_file() else "something else"
         raise FileExistsError(
             f"{str(output)!r} exists and holds {holds}. Nothing is overwritten: remove it, or choose another folder."
         )

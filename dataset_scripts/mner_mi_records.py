@@ -74,6 +74,12 @@ def _to_record(value: dict[str, Any], source: str, where: str) -> Record:
         raise ValueError(f"{post}: `text` has no words. Give it some, or take the record out.")
     for name in pictures:
         check_picture_name(name, post)
+    try:
+        # Both forms can spell half a surrogate pair, which no text file, and no Parquet file, can hold.
+        "".join([str(post_id), url, *tokens, *tags, *pictures]).encode()
+    except UnicodeEncodeError as error:
+        found = error.object[error.start]
+        raise ValueError(f"{post}: a string holds {found!r}, half a surrogate pair. Write the character.") from error
     return Record(str(post_id), tokens, tags, pictures, url, source, where)
 
 

@@ -1,8 +1,7 @@
 """The tags of one post, checked against the tag set."""
 
 from collections import Counter
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
 from typing import Literal, get_args
 
 from .features import TAG_NAMES
@@ -19,7 +18,7 @@ def check_tags(
     where: str,
     tag_names: Sequence[str] = TAG_NAMES,
     illegal_tags: IllegalTags = "keep",
-) -> tuple[list[str], int]:
+) -> tuple[list[str], list[int]]:
     """Check the tags of one post, and write aliases of entity types as the tag set has them.
 
     An ``I-X`` is illegal if the tag before it is neither ``B-X`` nor ``I-X``. Under ``repair`` the words marked as
@@ -33,7 +32,7 @@ def check_tags(
         illegal_tags: What to do with an illegal ``I-X``: ``error``, ``repair`` it into ``B-X``, or ``keep`` it.
 
     Returns:
-        The tags, and how many of them were illegal (also when they were repaired).
+        The tags, and the positions of those that were illegal (also when they were repaired).
 
     Raises:
         ValueError: If the numbers of words and tags differ, a tag is not in the set, or a step is illegal under
@@ -44,7 +43,7 @@ def check_tags(
     if len(tags) != num_words:
         raise ValueError(f"{where}: {num_words} words and {len(tags)} tags. Give every word one tag.")
     checked: list[str] = []
-    num_illegal = 0
+    illegal: list[int] = []
     for position, raw in enumerate(tags):
         tag = _normalize(raw, tag_names)
         if tag not in tag_names:
@@ -53,7 +52,7 @@ def check_tags(
                 "Correct the tag, or pass the tag set that the file uses."
             )
         if tag.startswith("I-") and not _continues(tag, checked[-1] if checked else "O"):
-            num_illegal += 1
+            illegal.append(position)
             if illegal_tags == "error":
                 raise ValueError(
                     f"{where}: word {position} has {tag!r}, but no {tag[2:]} entity is open before it. Correct the "
@@ -62,13 +61,31 @@ def check_tags(
             if illegal_tags == "repair":
                 tag = f"B-{tag[2:]}"
         checked.append(tag)
-    return checked, num_illegal
+    return checked, illegal
+
+
+def find_entities(tags: Sequence[str]) -> Iterator[tuple[int, int, str]]:
+    """Find the entities of one post.
+
+    Read leniently, as by seqeval and conlleval: an illegal ``I-X`` begins an entity.
+
+    Args:
+        tags: Checked tags.
+
+    Yields:
+        First word, the one after the last, and type of each entity.
+    """
+    start = None
+    for position, tag in enumerate([*tags, "O"]):
+        if start is not None and not (tag.startswith("I-") and _continues(tag, tags[position - 1])):
+            yield start, position, tags[start][2:]
+            start = None
+        if start is None and tag != "O":
+            start = position
 
 
 def count_entities(tags: Sequence[str]) -> Counter[str]:
-    """Count the entities of one post by type.
-
-    Read leniently, as by seqeval and conlleval: an illegal ``I-X`` begins an entity.
+    """Count the entities of one post by type, as `find_entities` finds them.
 
     Args:
         tags: Checked tags.
@@ -76,11 +93,7 @@ def count_entities(tags: Sequence[str]) -> Counter[str]:
     Returns:
         Entities per type; types that do not occur are left out.
     """
-    return Counter(
-        tag[2:]
-        for previous, tag in pairwise(["O", *tags])
-        if tag.startswith("B-") or (tag.startswith("I-") and not _continues(tag, previous))
-    )
+    return Counter(entity_type for _, _, entity_type in find_entities(tags))
 
 
 def _continues(tag: str, previous: str) -> bool:

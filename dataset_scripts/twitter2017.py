@@ -1,38 +1,23 @@
 """Twitter-2017 (Lu et al., ACL 2018), as the multimodal systems share it: tweets with one picture each, CoNLL text."""
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
+from typing import ClassVar
 
 from .conll import read_conll
-from .records import SplitReport, read_rows
-from .split_files import find_split_file
-from .tag_schemes import IllegalTags
-
-SPLIT_FILES = {"train": "train.txt", "validation": "valid.txt", "test": "test.txt"}
+from .posts_builder import PostsBuilder
+from .records import Record
 
 
-def read_split(
-    source_dir: str | Path,
-    split: str,
-    images_dirs: Sequence[str | Path] = (),
-    illegal_tags: IllegalTags = "keep",
-    report: SplitReport | None = None,
-) -> Iterator[dict[str, Any]]:
-    """Read one split.
+class Twitter2017(PostsBuilder):
+    """Twitter-2017: ``train.txt``, ``valid.txt`` and ``test.txt``, pictures ``<id>.jpg``."""
 
-    Args:
-        source_dir: The folder with `SPLIT_FILES`.
-        split: ``train``, ``validation`` or ``test``.
-        images_dirs: Folders with the pictures ``<id>.jpg``; none reads the text alone.
-        illegal_tags: As in `check_tags`.
-        report: Filled while the rows are drawn.
+    CORPUS = "twitter2017"
+    TITLE = "Twitter-2017"
+    CITATION = "Lu et al., Visual Attention Model for Name Tagging in Multimodal Social Media, ACL 2018"
+    HOMEPAGE = "https://github.com/jefferyYu/UMT"
+    SPLIT_FILES: ClassVar = {"train": "train.txt", "validation": "valid.txt", "test": "test.txt"}
+    IMAGE_ROOTS = ("twitter2017_images", "twitter2017_images.zip")
 
-    Returns:
-        The rows, with the columns of `post_features` and the images as paths.
-
-    Raises:
-        FileNotFoundError: If the file of the split is not there.
-    """
-    path = find_split_file(source_dir, split, SPLIT_FILES)
-    return read_rows(read_conll(path, source="twitter2017"), images_dirs, illegal_tags, report)
+    def records(self, split: str) -> Iterator[Record]:
+        """Read the posts of a split, as in `PostsBuilder`."""
+        return read_conll(self.text_files()[split], source=self.CORPUS)

@@ -85,12 +85,18 @@ class DataArguments:
 
     dataset: str = field(
         default="",
-        metadata={"help": "A corpus by name (with `dataset_source`), a folder of a built one, or a Hub id."},
+        metadata={"help": "A corpus by name, a folder (built, or your own posts), or a Hub id."},
     )
-    dataset_source: str | None = field(default=None, metadata={"help": "Folder of a named corpus's published files."})
+    dataset_source: str | None = field(
+        default=None, metadata={"help": "Folder of a named corpus's published files. Default: data/NAME."}
+    )
     dataset_revision: str | None = field(default=None, metadata={"help": "Commit, branch or tag on the Hub."})
     images_dirs: list[str] = field(
-        default_factory=list, metadata={"help": "Folders with a named corpus's pictures, tried in order."}
+        default_factory=list,
+        metadata={
+            "help": "Folders or zips, tried in order, with the pictures of a named corpus (default: those "
+            "among its files), of your own posts, or of a data set that was shared without them."
+        },
     )
     illegal_tags: str = field(
         default="keep",

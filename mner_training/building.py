@@ -86,6 +86,25 @@ def build_processor(args) -> IQCRProcessor:
     return IQCRProcessor(image_processor, load_tokenizer(text, args.text_revision), **asked)
 
 
+def uses_images(args) -> bool:
+    """Tell whether a model will take images, before there is one.
+
+    Args:
+        args: `ModelArguments`.
+
+    Returns:
+        ``False`` only for a model that is text-only by its arguments or its checkpoint's configuration.
+    """
+    if "use_images" in args.model_config:
+        return args.model_config["use_images"]
+    if not args.model_name_or_path:
+        return args.vision_backbone is not None
+    config = AutoConfig.from_pretrained(
+        args.model_name_or_path, revision=args.model_revision, trust_remote_code=args.trust_remote_code
+    )
+    return getattr(config, "use_images", True)
+
+
 def build_model(args, labels: list[str] | None, means: dict[str, float]):
     """The model to train or to evaluate.
 

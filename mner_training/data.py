@@ -1,4 +1,4 @@
-"""Posts for training and evaluation: loaded, checked, and turned into rows of the model."""
+"""Posts for training and evaluation: checked, and turned into rows of the model."""
 
 import hashlib
 import json
@@ -7,11 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import compress
 
-import datasets
 from datasets import ClassLabel, Dataset, DatasetDict, Features, List, Value
 from transformers.utils import logging
 
-from dataset_scripts.registry import READERS, load_corpus
 from dataset_scripts.tag_schemes import IllegalTags, check_tags
 from mner_training.picture_files import drop_broken_images, image_digest, use_cache
 from mner_training.versions import source_digest
@@ -47,33 +45,6 @@ class EncodedSplit:
         """The window of each row."""
         columns = (self.rows["post"], self.rows["start"], self.rows["end"])
         return [Window(*window) for window in zip(*columns, strict=True)]
-
-
-def load_posts(args) -> tuple[DatasetDict, dict]:
-    """Load the data set that the arguments name.
-
-    Args:
-        args: `DataArguments`.
-
-    Returns:
-        The splits, pictures not yet decoded, and what the corpus's reader counted (empty for a built data set).
-
-    Raises:
-        ValueError: If a named corpus has no source.
-    """
-    counts = {}
-    if args.dataset in READERS:
-        if args.dataset_source is None:
-            raise ValueError(f"`dataset` {args.dataset!r} needs `dataset_source`, the folder of its published files.")
-        # Illegal tags are kept here: `encode_split` applies the policy for them, to every data set alike.
-        posts, counts = load_corpus(args.dataset, args.dataset_source, images_dirs=args.images_dirs)
-    else:
-        posts = datasets.load_dataset(args.dataset, revision=args.dataset_revision)
-    for name, split in posts.items():
-        if "images" in split.column_names:
-            # Left encoded: a broken picture must be met where its post can be named, not inside the reader.
-            posts[name] = split.cast_column("images", List(datasets.Image(decode=False)))
-    return posts, counts
 
 
 def get_split(posts: DatasetDict, name: str) -> Dataset:
@@ -157,7 +128,7 @@ def gold_tags(
             tags = [names[tag] if tag >= 0 else str(tag) for tag in tags or ()]
         checked, illegal = check_tags(tags or (), len(words or ()), where[index], labels, illegal_tags)
         all_tags.append(checked)
-        num_illegal += illegal
+        num_illegal += len(illegal)
     return all_tags, num_illegal
 
 

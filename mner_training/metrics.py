@@ -11,7 +11,7 @@ Their supports differ too when the gold tags contain such an ``I-X``.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import datasets
@@ -28,6 +28,9 @@ Args:
 """
 
 _DETAIL = re.compile(r"_(strict|macro|weighted)_|_[^_]+_(precision|recall|support)$")
+# A source may be called anything, so that only the beginning and the end of a key say what it is.
+_SOURCE = re.compile(r"[^_]+_source_")
+_SOURCE_DETAILS = ("_strict_f1", "_support", "_posts")
 
 
 class NERMetric(evaluate.Metric):
@@ -89,18 +92,49 @@ class NERMetric(evaluate.Metric):
         }
 
 
+def score_sources(
+    predictions: Sequence[Sequence[str]], references: Sequence[Sequence[str]], sources: Iterable[str | None]
+) -> dict[str, dict[str, float]]:
+    """Score the posts of each source apart, for a corpus that is made of several.
+
+    Args:
+        predictions: Predicted BIO tags, one list per post.
+        references: Gold BIO tags, one list per post.
+        sources: The source of each post; ``None`` and ``""`` count as ``unknown``.
+
+    Returns:
+        For each source ``precision``, ``recall``, ``f1``, ``strict_f1`` and ``support`` as of `NERMetric`, and the
+        number of ``posts``; nothing if all posts are of one source, which the figures of the whole describe.
+
+    Raises:
+        ValueError: If there is not one source per post, or a source cannot be scored (see `NERMetric.compute`).
+    """
+    posts_of: dict[str, list[tuple[Sequence[str], Sequence[str]]]] = {}
+    for predicted, gold, source in zip(predictions, references, sources, strict=True):
+        name = "unknown" if source in (None, "") else str(source)
+        posts_of.setdefault(name, []).append((predicted, gold))
+    if len(posts_of) < 2:
+        return {}
+    scores = {}
+    for name, posts in posts_of.items():
+        result = NERMetric().compute(predictions=[post[0] for post in posts], references=[post[1] for post in posts])
+        figures = {figure: result[figure] for figure in ("precision", "recall", "f1", "strict_f1", "support")}
+        scores[name] = figures | {"posts": len(posts)}
+    return scores
+
+
 def flatten_scores(result: Mapping[str, Any]) -> dict[str, float]:
     """Turn a result of `NERMetric` into the flat numbers that a Trainer logs.
 
     Args:
-        result: What `NERMetric.compute` returned.
+        result: What `NERMetric.compute` returned; with what `score_sources` returned as ``per_source``, if wanted.
 
     Returns:
         Every number of it. Those per type become ``PER_f1``, ``strict_PER_f1`` and so on; a type that occurs neither
-        in the gold tags nor in the predictions has none.
+        in the gold tags nor in the predictions has none. Those per source become ``source_mner-mi_f1`` and so on.
 
     Raises:
-        ValueError: If a type's name makes two numbers share a key, such as a type ``macro``.
+        ValueError: If the name of a type or a source makes two numbers share a key, such as a type ``macro``.
     """
     flat = {key: value for key, value in result.items() if not isinstance(value, Mapping)}
     for reading in ("", "strict_"):
@@ -110,6 +144,12 @@ def flatten_scores(result: Mapping[str, Any]) -> dict[str, float]:
                 if key in flat:
                     raise ValueError(f"Entity type {entity_type!r} makes {key!r} ambiguous: rename the type.")
                 flat[key] = value
+    for source, scores in result.get("per_source", {}).items():
+        for name, value in scores.items():
+            key = f"source_{source}_{name}"
+            if key in flat:  # a type ``source_a`` or, beside a source ``a``, another one ``a_strict``
+                raise ValueError(f"Source {source!r} makes {key!r} ambiguous: rename the source.")
+            flat[key] = value
     return flat
 
 
@@ -169,7 +209,7 @@ def _score(predictions: list[list[str]], references: list[list[str]], strict: bo
 
 
 def headline(metrics: dict[str, float]) -> dict[str, float]:
-    """The metrics worth a line in a log: the overall figures and the F1 of each type.
+    """The metrics worth a line in a log: the figures of the whole and of each source, and the F1 of each type.
 
     Args:
         metrics: Metrics by name, a split's name in front (``eval_f1``, ``eval_strict_PER_recall``).
@@ -177,4 +217,16 @@ def headline(metrics: dict[str, float]) -> dict[str, float]:
     Returns:
         Those that are no detail; the details stand in the files of results.
     """
-    return {name: value for name, value in metrics.items() if not _DETAIL.search(name)}
+    # `Trainer.log_metrics` takes a key with ``_mem_`` for bytes, and fails on the score of a type or source called so.
+    return {
+        name: value
+        for name, value in metrics.items()
+        if not (_is_detail(name) or ("_mem_" in name and isinstance(value, float)))
+    }
+
+
+def _is_detail(name: str) -> bool:
+    """Whether a figure is for the files alone."""
+    if _SOURCE.match(name):
+        return name.endswith(_SOURCE_DETAILS)
+    return _DETAIL.search(name) is not None

@@ -11,7 +11,7 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from mner_training.checkpoints import load_weights
 from mner_training.data import EncodedSplit
-from mner_training.metrics import NERMetric, flatten_scores, headline
+from mner_training.metrics import NERMetric, flatten_scores, headline, score_sources
 from mner_training.optimizer import parameter_groups
 from processing_iqcr.decoding import PostPrediction, decode_posts
 
@@ -92,7 +92,7 @@ class MNERTrainer(Trainer):
     def evaluation_loop(
         self, dataloader, description, prediction_loss_only=None, ignore_keys=None, metric_key_prefix="eval"
     ):
-        """Run the model over a split, read whole posts, and score them if they have tags.
+        """Run the model over a split, read whole posts, and score them if they have tags, each source apart as well.
 
         Returns:
             The loop's output; ``predictions`` is a list of `TaggedPost`, one per post of the split.
@@ -104,7 +104,10 @@ class MNERTrainer(Trainer):
         tagged = self._read_posts(output.predictions, split)
         metrics = dict(output.metrics)
         if split.tags is not None:
-            result = NERMetric().compute(predictions=[post.prediction.tags for post in tagged], references=split.tags)
+            predictions = [post.prediction.tags for post in tagged]
+            result = NERMetric().compute(predictions=predictions, references=split.tags)
+            if "source" in split.posts.column_names:
+                result["per_source"] = score_sources(predictions, split.tags, split.posts["source"])
             metrics |= {f"{metric_key_prefix}_{name}": value for name, value in flatten_scores(result).items()}
         return EvalLoopOutput(tagged, output.label_ids, metrics, output.num_samples)
 

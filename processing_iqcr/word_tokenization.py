@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from .text_normalization import normalize_word
+
 
 class SpecialTokens(NamedTuple):
     """What a tokenizer puts around a text.
@@ -53,7 +55,7 @@ def find_special_tokens(tokenizer) -> SpecialTokens:
 
 
 def tokenize_words(tokenizer, words: Sequence[str], capacity: int, name: str) -> list[list[int]]:
-    """Read each word on its own.
+    """Read each word on its own, as `normalize_word` has it: training and inference both come through here.
 
     Args:
         tokenizer: A tokenizer of transformers, fast or slow.
@@ -70,7 +72,7 @@ def tokenize_words(tokenizer, words: Sequence[str], capacity: int, name: str) ->
     for position, word in enumerate(words):
         if not isinstance(word, str):
             raise ValueError(f"{name}, word {position}: expected a string, got {word!r}.")
-    all_ids = tokenizer(list(words), add_special_tokens=False)["input_ids"]
+    all_ids = tokenizer([normalize_word(word) for word in words], add_special_tokens=False)["input_ids"]
     unknown = tokenizer.unk_token_id
     if unknown is None and not all(all_ids):
         swallowed = words[next(position for position, ids in enumerate(all_ids) if not ids)]

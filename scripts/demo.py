@@ -10,8 +10,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # run as a script from a clone
 
 import run_mner  # noqa: E402
-from dataset_scripts.build import build_pictured_posts  # noqa: E402
-from dataset_scripts.pictured_posts import PicturedPostsConfig  # noqa: E402
+from dataset_scripts.corpus_build import build_once  # noqa: E402
+from dataset_scripts.pictured_posts import PicturedPosts  # noqa: E402
+from dataset_scripts.pictured_posts_generator import PicturedPostsDials  # noqa: E402
 from scripts.demo_backbones import save_text_backbone, save_vision_backbone  # noqa: E402
 
 NUM_POSTS = {"train": 4000, "validation": 500, "test": 1000}
@@ -34,7 +35,8 @@ def main() -> None:
     started = time.monotonic()
 
     print("1. Posts: short texts whose names are ambiguous, each with one to four pictures of which one is right.")
-    posts = build_pictured_posts(output / "posts", PicturedPostsConfig(seed=seed), NUM_POSTS)
+    posts = output / "posts"
+    build_once(PicturedPosts(dials=PicturedPostsDials(seed=seed), num_posts=NUM_POSTS), posts)
 
     print("\n2. Backbones: a text encoder without any training, a vision encoder that learns single pictures.")
     save_text_backbone(output / "text_backbone", _training_words(posts), seed)

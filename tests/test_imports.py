@@ -19,7 +19,11 @@ MAY_IMPORT = {
     "modeling_iqcr": (),
     "processing_iqcr": (),
     "mner_zoo": ("modeling_iqcr", "processing_iqcr"),
-    "dataset_scripts": ("processing_iqcr.image_loading", "processing_iqcr.word_splitting"),
+    "dataset_scripts": (
+        "processing_iqcr.image_loading",
+        "processing_iqcr.text_normalization",
+        "processing_iqcr.word_splitting",
+    ),
     "mner_training": ("modeling_iqcr", "processing_iqcr", "dataset_scripts"),
     "run_mner": PACKAGES,
     "scripts": (*PACKAGES, "run_mner"),
@@ -33,7 +37,7 @@ LIBRARIES = {
     "modeling_iqcr": {"torch", "transformers"},
     "processing_iqcr": {"torch", "transformers", "PIL", "numpy"},
     "mner_zoo": {"torch", "transformers"},
-    "dataset_scripts": {"datasets", "PIL", "numpy"},
+    "dataset_scripts": {"datasets", "PIL", "numpy", "huggingface_hub"},
 }
 # Optional packages: only inside `try`. A room without a line here may guard any package.
 GUARDED_LIBRARIES = {"modeling_iqcr": set(), "processing_iqcr": {"pyiqa", "open_clip"}}

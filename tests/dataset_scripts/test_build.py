@@ -10,19 +10,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from datasets import Image, List, load_dataset
-from PIL import Image as PILImage
 
-from dataset_scripts.build import build_pictured_posts, main
-from dataset_scripts.features import post_features
-from dataset_scripts.pictured_posts import PicturedPostsConfig, generate_posts, pictured_posts_features
+from dataset_scripts.build import main
+from dataset_scripts.corpus_build import build_once
+from dataset_scripts.pictured_posts import PicturedPosts
+from dataset_scripts.pictured_posts_generator import PicturedPostsDials, generate_posts, pictured_posts_features
 
 NUM_POSTS = {"train": 130, "validation": 3, "test": 2}
 SIZES = ("--train", "130", "--validation", "3", "--test", "2")
-
-
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +28,10 @@ def built(tmp_path_factory):
 
 
 def test_parquet_gives_back_the_rows_of_the_generator(built):
-    config = PicturedPostsConfig(seed=9, spoilt_share=0.25)
+    dials = PicturedPostsDials(seed=9, spoilt_share=0.25)
     corpus = load_dataset(str(built)).cast_column("images", List(Image(decode=False)))
     for split, number in NUM_POSTS.items():
-        assert corpus[split].to_list() == list(generate_posts(config, split, number))
+        assert corpus[split].to_list() == list(generate_posts(dials, split, number))
 
 
 def test_parquet_has_the_features_streams_and_comes_in_row_groups(built):
@@ -49,22 +44,22 @@ def test_parquet_has_the_features_streams_and_comes_in_row_groups(built):
     assert pq.ParquetFile(built / "train-00000-of-00001.parquet").num_row_groups > 1
 
 
-def test_record_says_what_made_the_folder_and_what_is_in_it(built):
-    record = json.loads((built / "build.json").read_text())
+def test_report_says_what_made_the_folder_and_what_is_in_it(built):
+    record = json.loads((built / "build_report.json").read_text())
     assert record["made_from"]["dials"]["seed"] == 9
     assert record["made_from"]["dials"]["spoilt_share"] == 0.25
     assert record["made_from"]["posts"] == NUM_POSTS
     for split, number in NUM_POSTS.items():
-        assert record["counts"][split]["posts"] == number
-        assert sum(record["counts"][split]["entities"].values()) == number
+        assert record["splits"][split]["posts"] == number
+        assert sum(record["splits"][split]["entities"].values()) == number
     assert {"datasets", "numpy", "PIL", "python"} <= set(record["versions"])
 
 
-def test_same_dials_reuse_the_folder_and_others_are_refused(built, capsys):
+def test_same_dials_keep_the_folder_and_others_are_refused(built, capsys):
     before = {path.name: path.stat().st_mtime_ns for path in built.iterdir()}
     command = ["pictured-posts", "--output", str(built), *SIZES, "--seed", "9", "--spoilt-share", "0.25"]
     main(command)
-    assert "built with the same dials" in capsys.readouterr().out
+    assert "train: 130 posts" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="1"):
         main([*command, "--score-noise", "2"])
     assert "holds another build" in capsys.readouterr().err
@@ -94,43 +89,36 @@ def test_every_dial_has_its_option(tmp_path):
     )
     sizes = "--train 2 --validation 1 --test 1"
     main(["pictured-posts", "--output", str(tmp_path / "a"), *options.split(), *sizes.split()])
-    config = PicturedPostsConfig(2, (0, 1, 0, 0), (0, 0, 1), 1.0, 0.0, 130)
-    assert build_pictured_posts(tmp_path / "a", config, {"train": 2, "validation": 1, "test": 1}) == tmp_path / "a"
+    before = (tmp_path / "a" / "train-00000-of-00001.parquet").stat().st_mtime_ns
+    dials = PicturedPostsDials(2, (0, 1, 0, 0), (0, 0, 1), 1.0, 0.0, 130)
+    build_once(PicturedPosts(dials=dials, num_posts={"train": 2, "validation": 1, "test": 1}), tmp_path / "a")
+    assert (tmp_path / "a" / "train-00000-of-00001.parquet").stat().st_mtime_ns == before
 
 
-def test_released_corpus_is_built_with_its_pictures_inside(tmp_path, capsys):
-    source, pictures = tmp_path / "source", tmp_path / "pictures"
-    source.mkdir()
-    pictures.mkdir()
-    for name in ("train", "valid", "test"):
-        (source / f"{name}.txt").write_text(f"IMGID:{name}_1\nYork\tB-LOC\n\nIMGID:{name}_2\nx\tI-OTHER\n")
-        PILImage.new("RGB", (5, 4), "teal").save(pictures / f"{name}_1.jpg")
-    command = ["twitter2017", "--source", str(source), "--images", str(pictures), "--output", str(tmp_path / "out")]
-    main(command)
-    assert capsys.readouterr().out.count('"illegal_steps": 1, "missing_images": 1') == 3
-    contents = (pictures / "test_1.jpg").read_bytes()
-    for picture in pictures.iterdir():
-        picture.unlink()
-    corpus = load_dataset(str(tmp_path / "out"))
-    assert corpus["test"].features == post_features()
-    assert corpus["test"].cast_column("images", List(Image(decode=False)))[0] == {
-        "id": "test_1",
-        "tokens": ["York"],
-        "ner_tags": [3],
-        "images": [{"bytes": contents, "path": "test_1.jpg"}],
-        "url": "",
-        "source": "twitter2017",
-    }
-    with pytest.raises(SystemExit, match="1"):
-        main(command)  # its sources may have changed since
-    assert "exists and holds another build" in capsys.readouterr().err
+def test_same_files_keep_the_folder_and_changed_ones_are_refused(tmp_path, twitter2017, capsys):
+    command = ["twitter2017", "--source", str(twitter2017), "--output", str(tmp_path / "out")]
+    main([*command, "--no-verify"])
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
+    main([*command, "--no-verify"])
+    for change, message in (
+        (lambda: None, "unrecognised variant"),  # now with --verify
+        (lambda: (twitter2017 / "twitter2017_images" / "O_2.jpg").write_bytes(b""), "holds another build"),
+        (lambda: (twitter2017 / "test.txt").write_text("IMGID:1\nx\tO\n"), "holds another build"),
+    ):
+        change()
+        with pytest.raises(SystemExit, match="1"):
+            main(command if message == "unrecognised variant" else [*command, "--no-verify"])
+        assert message in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()} == before
 
 
-def test_missing_release_ends_in_one_line_and_leaves_nothing(tmp_path, capsys):
-    with pytest.raises(SystemExit, match="1"):
-        main(["mner-mi", "--source", str(tmp_path), "--output", str(tmp_path / "out")])
-    assert "MNER-MI_train.txt" in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize(
+    "options", [["--include-images"], ["--push-to-hub", "me/x", "--include-images", "--without-images"]]
+)
+def test_pictures_are_included_in_a_push_of_a_build_that_has_them(tmp_path, capsys, options):
+    with pytest.raises(SystemExit, match="2"):
+        main(["twitter2017", "--source", str(tmp_path), "--output", str(tmp_path / "out"), *options])
+    assert "--include-images goes with --push-to-hub" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -1,3 +1,4 @@
+import json
 import random
 
 import pytest
@@ -7,24 +8,19 @@ from dataset_scripts.dataset_folder import (
     is_built_from,
     new_dataset_folder,
     require_free,
-    write_record,
     write_split,
+    write_text,
 )
 from dataset_scripts.features import post_features
 
 ROW = {"id": "1", "tokens": ["a"], "ner_tags": [1], "images": [], "url": "", "source": "test"}
 
 
-@pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
-
-
 def build(output, rows, made_from="this"):
     with new_dataset_folder(output) as folder:
         for split in ("train", "validation"):
             write_split(folder, split, rows, post_features())
-        write_record(folder, {"corpus": made_from}, {})
+        write_text(folder, "build_report.json", json.dumps({"made_from": {"corpus": made_from}}))
 
 
 def test_folder_loads_with_its_features_and_nothing_else_is_left(tmp_path):
@@ -50,8 +46,7 @@ def test_rows_are_drawn_and_written_in_groups(tmp_path):
 
         def watch():
             for row in stream:
-                (file,) = folder.iterdir()
-                seen.append(file.stat().st_size)
+                seen.append(sum(file.stat().st_size for file in folder.iterdir()))
                 yield row
 
         write_split(folder, "train", watch(), post_features())
@@ -74,7 +69,7 @@ def test_nothing_loads_before_the_end(tmp_path):
     with new_dataset_folder(tmp_path / "corpus") as folder:
         for split in ("train", "validation"):
             write_split(folder, split, [ROW] * 3, post_features())
-        write_record(folder, {}, {})
+        write_text(folder, "build_report.json", "{}")
         assert not (tmp_path / "corpus").exists()
         for unfinished in (folder, tmp_path):
             with pytest.raises(FileNotFoundError):
@@ -99,7 +94,7 @@ def test_only_the_same_build_is_recognised(tmp_path):
     build(output, [ROW])
     assert is_built_from(output, {"corpus": "this"})
     assert not is_built_from(output, {"corpus": "other"})
-    (output / "build.json").write_text("{broken")
+    (output / "build_report.json").write_text("{broken")
     assert not is_built_from(output, {"corpus": "this"})
 
 
@@ -118,4 +113,4 @@ def test_nothing_is_ever_overwritten(tmp_path):
             require_free(tmp_path / name)
     (tmp_path / "empty").mkdir()
     build(tmp_path / "empty", [ROW])
-    assert (tmp_path / "empty" / "build.json").exists()
+    assert (tmp_path / "empty" / "build_report.json").exists()

@@ -14,9 +14,9 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import MultinomialNB
 
-from dataset_scripts import pictured_posts
+from dataset_scripts import pictured_posts_generator
 from dataset_scripts.features import ENTITY_TYPES, TAG_NAMES
-from dataset_scripts.pictured_posts import PicturedPostsConfig, generate_posts, pictured_posts_features
+from dataset_scripts.pictured_posts_generator import PicturedPostsDials, generate_posts, pictured_posts_features
 
 # Degrees on the colour circle that a person gives each name to.
 HUES = {
@@ -32,15 +32,15 @@ SPOILT = ("dark", "blurred", "noisy")
 
 @pytest.fixture(scope="module")
 def posts():
-    return list(generate_posts(PicturedPostsConfig(seed=5), "train", 300))
+    return list(generate_posts(PicturedPostsDials(seed=5), "train", 300))
 
 
 @pytest.fixture(scope="module")
 def text_posts():
     """Many posts, each picture only the words for what it would show: type, colour, kind, size."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pictured_posts, "draw_picture", lambda rng, *shown: " ".join(map(str, shown)).encode())
-        return list(generate_posts(PicturedPostsConfig(seed=6), "train", 6000))
+        patch.setattr(pictured_posts_generator, "draw_picture", lambda rng, *shown: " ".join(map(str, shown)).encode())
+        return list(generate_posts(PicturedPostsDials(seed=6), "train", 6000))
 
 
 def pixels(image):
@@ -83,7 +83,7 @@ def outline(image):
 
 
 def test_same_seed_gives_the_same_bytes_and_another_seed_other_ones():
-    config = PicturedPostsConfig(seed=3)
+    config = PicturedPostsDials(seed=3)
     first = list(generate_posts(config, "test", 6))
     assert first == list(generate_posts(config, "test", 6))
     for other in (generate_posts(replace(config, seed=4), "test", 6), generate_posts(config, "validation", 6)):
@@ -92,14 +92,14 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_other_ones():
 
 
 def test_a_post_does_not_depend_on_how_many_are_made_nor_on_what_was_made_before():
-    config = PicturedPostsConfig(seed=3)
+    config = PicturedPostsDials(seed=3)
     few = list(generate_posts(config, "train", 3))
     list(generate_posts(replace(config, image_size=160), "train", 2))
     assert list(generate_posts(config, "train", 8))[:3] == few
 
 
 def test_scores_and_texts_of_posts_stay_when_only_the_picture_size_changes():
-    config = PicturedPostsConfig(seed=3)
+    config = PicturedPostsDials(seed=3)
     for small, large in zip(
         generate_posts(config, "train", 4), generate_posts(replace(config, image_size=200), "train", 4), strict=True
     ):
@@ -197,7 +197,7 @@ def test_no_clear_picture_is_flat_anywhere(posts):
 
 
 def test_scores_follow_how_the_pictures_were_made(text_posts):
-    scores = {kind: [] for kind in pictured_posts.PICTURE_KINDS}
+    scores = {kind: [] for kind in pictured_posts_generator.PICTURE_KINDS}
     for post in text_posts:
         for row in zip(post["picture_kinds"], post["quality_scores"], post["relevance_scores"], strict=True):
             scores[row[0]].append(row[1:])
@@ -243,7 +243,7 @@ def test_default_dials_have_their_shares(text_posts):
 
 
 def test_dials_turn_what_they_name():
-    config = PicturedPostsConfig(
+    config = PicturedPostsDials(
         type_prior=[0, 0, 1, 0], image_count_weights=[0, 0, 0, 0, 2], spoilt_share=0, score_noise=0
     )
     for post in generate_posts(config, "train", 3):
@@ -259,8 +259,8 @@ def test_dials_turn_what_they_name():
 
 
 def test_config_is_frozen_and_equal_by_value():
-    config = PicturedPostsConfig(type_prior=[1, 1, 1, 1])
-    assert config == PicturedPostsConfig(type_prior=(1.0, 1.0, 1.0, 1.0))
+    config = PicturedPostsDials(type_prior=[1, 1, 1, 1])
+    assert config == PicturedPostsDials(type_prior=(1.0, 1.0, 1.0, 1.0))
     with pytest.raises(FrozenInstanceError):
         config.seed = 1
 
@@ -287,11 +287,11 @@ def test_config_is_frozen_and_equal_by_value():
 )
 def test_dial_out_of_range_is_an_error_that_names_it(dial, value):
     with pytest.raises(ValueError, match=f"`{dial}` must"):
-        PicturedPostsConfig(**{dial: value})
+        PicturedPostsDials(**{dial: value})
 
 
 def test_unknown_split_and_negative_number_are_errors():
     with pytest.raises(ValueError, match="'dev', only train, validation, test"):
-        next(generate_posts(PicturedPostsConfig(), "dev", 1))
+        next(generate_posts(PicturedPostsDials(), "dev", 1))
     with pytest.raises(ValueError, match="at least 0, got -1"):
-        next(generate_posts(PicturedPostsConfig(), "train", -1))
+        next(generate_posts(PicturedPostsDials(), "train", -1))

@@ -12,12 +12,12 @@ from transformers import ViTImageProcessorPil
 
 from dataset_scripts.features import TAG_NAMES, post_features
 from mner_training.arguments import DataArguments
+from mner_training.corpus_loading import load_posts
 from mner_training.data import (
     describe_split,
     encode_split,
     get_split,
     gold_tags,
-    load_posts,
     mean_scores,
     tag_names,
     training_labels,
@@ -58,22 +58,6 @@ def test_load_a_folder_with_its_pictures_undecoded(corpus, make_posts):
     expected = undecoded(make_posts(12, seed=2))
     assert corpus["validation"].features == expected.features
     assert corpus["validation"].to_list() == expected.to_list()
-
-
-def test_named_corpus_needs_its_source():
-    with pytest.raises(ValueError, match="'twitter2017' needs `dataset_source`"):
-        load_posts(DataArguments(dataset="twitter2017"))
-
-
-def test_named_corpus_is_read_with_the_counts_of_its_reader(tmp_path):
-    text = "IMGID:1\nParis\tI-LOC\nwins\tO\n\n"
-    for split in ("train", "valid", "test"):
-        (tmp_path / f"{split}.txt").write_text(text)
-    arguments = DataArguments(dataset="twitter2017", dataset_source=str(tmp_path), illegal_tags="repair")
-    posts, counts = load_posts(arguments)
-    assert posts["validation"]["tokens"][:] == [["Paris", "wins"]]
-    assert gold_tags(posts["validation"], LABELS, arguments.illegal_tags) == ([["B-LOC", "O"]], 1)
-    assert set(counts) == {"train", "validation", "test"}
 
 
 def test_data_set_without_words_names_its_columns(tmp_path):

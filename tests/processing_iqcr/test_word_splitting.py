@@ -5,6 +5,7 @@
 import os
 import re
 import time
+from html.entities import html5
 from itertools import pairwise
 from pathlib import Path
 
@@ -56,7 +57,10 @@ def glue(words):
         ("5th 3D-printed 20/20 co-host", "5 th 3 D - printed 20 / 20 co - host"),
         ("wait... what…?!", "wait . . . what … ? !"),
         ("yes :) no :( :-( ha :D RT:Don", "yes :) no :( :-( ha :D RT : Don"),
-        ("A&amp;B &gt; C", "A & amp ; B & gt ; C"),
+        ("A&amp;B &gt; C", "A &amp; B &gt; C"),
+        ("don&#39;t &#X1f602;&Eacute;\u0301", "don &#39; t &#X1f602; &Eacute;\u0301"),
+        ("a&b; &amp &AMP; &#;&#x;&foo;&#12345678;", "a & b ; & amp &AMP; & # ; & # x ; & foo ; & # 12345678 ;"),
+        ("&amp;gt; &&gt;;", "&amp; gt ; & &gt; ;"),
         (
             "Beyoncé Dembe\u0301le\u0301 हिन्दी \u0645\u06cc\u200c\u062e",
             "Beyoncé Dembe\u0301le\u0301 हिन्दी \u0645\u06cc\u200c\u062e",
@@ -67,6 +71,9 @@ def glue(words):
         ("See https://t.co/aB3-x9.", "See https://t.co/aB3-x9 ."),
         ("(HTTP://x.org/a_(b)?q=1&r=2#top), ok", "( HTTP://x.org/a_(b)?q=1&r=2#top ) , ok"),
         ("endhttps://t.co/a…www.nba.com/x! awww.no", "end https://t.co/a … www.nba.com/x ! awww . no"),
+        ("http://x.org/?q=1&amp;r=2&amp;.", "http://x.org/?q=1&amp;r=2&amp; ."),
+        ("&lt;http://x.org/a&gt;b &quot;www.x.org&quot;", "&lt; http://x.org/a &gt; b &quot; www.x.org &quot;"),
+        ("http://x.org/?a=1&b;c=2;", "http://x.org/?a=1&b;c=2 ;"),
         ("pic.twitter.com/Ab1😂", "pic.twitter.com/Ab1 😂"),
         ("https:// www. nba.com", "https : / / www . nba . com"),
     ],
@@ -84,6 +91,15 @@ def test_offsets_by_hand():
         Word("😂", 9, 10),
         Word("!", 10, 11),
     ]
+
+
+def test_every_named_reference_of_html_is_one_word():
+    for name in html5:
+        words = texts_of(f"a&{name}b")
+        if name.endswith(";"):
+            assert words == ["a", f"&{name}", "b"]
+        else:  # older names, which browsers read without the semicolon
+            assert words == ["a", "&", f"{name}b"]
 
 
 @pytest.mark.parametrize("name", ["train.txt", "valid.txt", "test.txt"])
@@ -106,6 +122,7 @@ PIECES = [
     *" \t\n#@:;()[]-_'’.,/?&%0123789abDé½²",
     *"\u0301\u0308\u093f\u20e3\u200b\u200c\u200d\u200e\u202e\ufeff\ufe0e\ufe0f\x00\x85\xa0\ud83d\udc4d\U000e0101\U000e0067",
     *"👍🏽🇺🇸❤漢ي",
+    *("&amp;", "&lt;", "&nbsp;", "&#39;", "&#x27;", "gt;", "amp;", "#39;"),
     *("https://", "http://a", "www.", "www.b", "pic.twitter.com/", ":)", ":-D", "1,234", "21,", "9.3"),
 ]
 
@@ -139,6 +156,7 @@ ADVERSARIES = [
         "http",
         "https://",
     ),
+    *("&", "&a", "&amp", "&amp;", "&amp;.", "&gt;", "&#1", "&CounterClockwiseContourIntegra"),
     *("https://a..", "pic.twitter.com/", "1.", "_", "\ud83d", "\x00", "👩\u200d"),
 ]
 

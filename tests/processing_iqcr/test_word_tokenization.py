@@ -1,5 +1,7 @@
 """Words fed one by one against the tokenizer's own reading of them, for fast and slow tokenizers of all kinds."""
 
+from itertools import chain
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -139,6 +141,31 @@ def test_kth_true_is_the_kth_word(processors_by_name, kind):
         assert (labels[~mask] == -100).all()
         seen.update(dict.fromkeys(labels[mask].tolist()))
     assert list(seen) == list(range(len(words)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        (["wins", "https://t.co/aB3?q=1&amp;r=2", "paris"], ["wins", "http", "paris"]),
+        (["R&amp;B", "&gt;", "wins"], ["R&B", ">", "wins"]),
+        (["@paris", "#wins", "&foo;"], ["@paris", "#wins", "&foo;"]),
+    ],
+)
+def test_ids_are_those_of_the_words_as_the_policy_has_them(processors_by_name, kind, written, read):
+    processor = processors_by_name[kind]
+    pieces = [processor.tokenizer(word, add_special_tokens=False)["input_ids"] for word in read]
+    batch = processor(words=written)
+    before, after = processor._special_tokens
+    assert batch["input_ids"].tolist() == [[*before, *chain(*pieces), *after]]
+    assert batch["word_mask"].sum() == len(written)
+
+
+def test_raw_text_and_words_of_a_data_set_are_read_alike(processors_by_name):
+    text, words = "R&amp;B wins https://t.co/aB3", ["R", "&amp;", "B", "wins", "https://t.co/aB3"]
+    for processor in processors_by_name.values():
+        inference, training = processor(text=text)["input_ids"], processor.encode_post(words)[0]["input_ids"]
+        assert inference.tolist() == [training]
 
 
 def test_swallowed_word_is_the_unknown_token(processors_by_name):

@@ -1,0 +1,298 @@
+"""A built data set's README, its dataset card on the Hub, and the counts that it shares with the report page."""
+
+import json
+import re
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from huggingface_hub import DatasetCardData
+
+# What of a split's report lists faults, and what the faults are called.
+FAULTS = {
+    "missing_images": "Missing pictures",
+    "broken_images": "Broken pictures, left out",
+    "repaired_images": "Pictures with a fault, kept",
+    "repaired_tags": "Tags changed, or kept although illegal",
+    "dropped_posts": "Posts left out for their pictures",
+}
+
+# The corpora that nobody released: made here, or somebody's own.
+_GENERATED, _OWN = "pictured-posts", "folder"
+# The Hub's names of sizes, and the number of posts that each stays below.
+_SIZES = {"n<1K": 10**3, "1K<n<10K": 10**4, "10K<n<100K": 10**5, "100K<n<1M": 10**6, "1M<n<10M": 10**7}
+
+_CAUTION = """The release states no licence that we know of. **The texts and pictures belong to the people who
+posted them**, and the terms of the platform limit passing them on. Before you share this data set:
+
+- share ids, or texts, only as far as those terms and your law allow, and pictures only if you are sure that you may;
+- keep in mind that posts have been deleted since, and that their authors may not want them to be found again;
+- identify nobody, and take down at once what an author asks you to take down."""
+_OWN_CAUTION = """The texts and pictures belong to those who wrote and made them. Nothing more is known here of the
+rights in them, so this card gives no licence. Add one only if you may."""
+_GENERATED_LICENCE = "Apache-2.0. Texts and pictures are generated: nobody posted them, and the names mean nobody."
+
+
+class CountRow(NamedTuple):
+    """One kind of count over the splits."""
+
+    label: str
+    """What is counted, in words."""
+    what: str | None
+    """Its name among the published counts; ``None`` if it is not one of them."""
+    counts: dict[str, int]
+    """The counts of this copy by split."""
+
+
+def count_rows(report: Mapping[str, Any]) -> list[CountRow]:
+    """List the counts of a build.
+
+    Args:
+        report: The build report.
+
+    Returns:
+        Posts, pictures, entities in all and by type, and what tells how well formed the tags are.
+    """
+    pictures = {"images_listed": "Pictures named by the texts"}
+    if pictures_were_read(report):
+        pictures["images_found"] = "Pictures found"
+        pictures["images"] = (
+            "Pictures in this copy" if report["pictures"] == "included" else "Pictures belonging to it"
+        )
+    compared = "images_found" if pictures_were_read(report) else "images_listed"
+    types = dict.fromkeys(name for counts in report["splits"].values() for name in counts["entities"])
+
+    def row(label: str, what: str | None, count: Callable[[dict], int]) -> CountRow:
+        return CountRow(label, what, {split: count(counts) for split, counts in report["splits"].items()})
+
+    return [
+        row("Posts", "posts", lambda counts: counts["posts"]),
+        *(
+            row(label, "images" if key == compared else None, lambda c, key=key: c[key])
+            for key, label in pictures.items()
+        ),
+        row("Entities", "entities", lambda counts: sum(counts["entities"].values())),
+        *(row(f"… {name}", name, lambda counts, name=name: counts["entities"].get(name, 0)) for name in types),
+        row("B- tags", "entities_begun", lambda counts: sum(counts["entities_begun"].values())),
+        row("I- tags without their B-", "illegal_steps", lambda counts: counts["illegal_steps"]),
+    ]
+
+
+def compare_count(report: Mapping[str, Any], row: CountRow, split: str) -> tuple[bool, str]:
+    """Tell how a count stands to the published one.
+
+    Args:
+        report: The build report.
+        row: One of `count_rows`.
+        split: The split.
+
+    Returns:
+        Whether the two differ, and the comparison in words, empty if nothing is published.
+    """
+    published = ((report["published"] or {}).get(split) or {}).get(row.what)
+    if published is None:
+        return False, ""
+    for found in report["differences"]:
+        if (found["split"], found["what"]) == (split, row.what):
+            # Compared are all posts of the texts, those included that were dropped afterwards.
+            read = f", the texts have {found['here']:,}" if found["here"] != row.counts[split] else ""
+            return True, f"≠ {published:,} published{read}"
+    return False, "= published" if published == row.counts[split] else f"the texts have the published {published:,}"
+
+
+def pictures_were_read(report: Mapping[str, Any]) -> bool:
+    """Tell whether the build looked at pictures, even if this copy was then made without them.
+
+    Args:
+        report: The build report.
+    """
+    return report["pictures"] == "included" or any(counts["images_found"] for counts in report["splits"].values())
+
+
+def explain_variant(report: Mapping[str, Any]) -> str:
+    """Say in words what was compared with published counts, and what came out.
+
+    Args:
+        report: The build report.
+
+    Returns:
+        A few sentences, without markup.
+    """
+    if not report["published"]:
+        return "There are no published counts of this data set, so nothing could be compared."
+    num_counts = sum(len(counts) for counts in report["published"].values())
+    names = dict.fromkeys(what for counts in report["published"].values() for what in counts)
+    pictures = "pictures found" if pictures_were_read(report) else "pictures named by the texts (no file was read)"
+    words = {"images": pictures, "entities_begun": "B- tags", "illegal_steps": "I- tags without their B-"}
+    compared = (
+        f"Compared in each split, where published: {', '.join(words.get(name, name) for name in names)}. "
+        "All posts of the texts count, and an I- tag without its B- begins an entity."
+    )
+    if report["differences"]:
+        return (
+            f"{len(report['differences']):,} of {num_counts:,} published counts are not met: this is another variant "
+            f"of the corpus, and scores on it do not compare with published scores. {compared}"
+        )
+    return (
+        f"All {num_counts:,} published counts are met. {compared} Equal counts do not prove equal texts; "
+        "the checksums tell exact copies."
+    )
+
+
+def render_card(report: Mapping[str, Any], repo_id: str | None = None) -> str:
+    """Write the README of a built folder.
+
+    Args:
+        report: The build report.
+        repo_id: The repository that it goes to, for the code that loads it; ``None`` for a local folder.
+
+    Returns:
+        YAML that tells the Hub and `datasets` about the files, and Markdown.
+    """
+    sections = [
+        f"# {_markdown(report['title'])}",
+        _description(report),
+        "## Counts",
+        _counts(report),
+        "## Use",
+        _use(report, repo_id or "path/to/this/folder"),
+        "## What was found",
+        _findings(report),
+        "## Licence and caution",
+        {_GENERATED: _GENERATED_LICENCE, _OWN: _OWN_CAUTION}.get(report["corpus"], _CAUTION),
+    ]
+    if report["citation"]:
+        sections += ["## Citation", f"{_markdown(report['citation'])}."]
+    return f"---\n{_metadata(report).to_yaml()}\n---\n\n" + "\n\n".join(sections) + "\n"
+
+
+def _metadata(report: Mapping[str, Any]) -> DatasetCardData:
+    """What the Hub and `datasets` read of the card."""
+    corpus = report["corpus"]
+    num_posts = sum(counts["posts"] for counts in report["splits"].values())
+    tags = ["named-entity-recognition", "ner", "mner", "multimodal"]
+    if corpus == _GENERATED:
+        licence = {"license": "apache-2.0"}
+        tags.append("synthetic")
+    elif corpus == _OWN:
+        licence = {}
+    else:
+        licence = {"license": "other", "license_name": "none-stated"}
+        tags.append("social-media")
+    files = [{"split": split, "path": f"{split}-*.parquet"} for split in report["splits"]]
+    return DatasetCardData(
+        pretty_name=report["title"],
+        language=None if corpus == _OWN else ["en"],
+        **licence,
+        task_categories=["token-classification"],
+        tags=tags,
+        size_categories=[next((name for name, bound in _SIZES.items() if num_posts < bound), "n>10M")],
+        configs=[{"config_name": "default", "data_files": files}],
+    )
+
+
+def _description(report: Mapping[str, Any]) -> str:
+    """What the data set is and which variant of it."""
+    types = ", ".join(_markdown(tag[2:]) for tag in report["tag_names"] if tag.startswith("B-"))
+    parts = [f"Posts and their pictures, the named entities in the words tagged: {types}."]
+    if report["homepage"]:
+        parts[0] += f" A converted copy of the release at {_link(report['homepage'])}."
+    parts.append(f"**Variant: {report['variant']}.** {_markdown(explain_variant(report))}")
+    if report["pictures"] == "left out":
+        parts.append("**Pictures: left out.** Their names are here; *Pictures* below tells how they are put back.")
+    else:
+        parts.append("**Pictures: included**, each file as it was.")
+    return "\n\n".join(parts)
+
+
+def _counts(report: Mapping[str, Any]) -> str:
+    """What each split holds, beside what is published."""
+    rows = []
+    for row in count_rows(report):
+        cells = []
+        for split, count in row.counts.items():
+            differs, words = compare_count(report, row, split)
+            note = f" (**{words}**)" if differs else f" ({words})" if words else ""
+            cells.append(f"{count:,}{note}")
+        rows.append([_markdown(row.label), *cells])
+    return _table(["", *map(_markdown, report["splits"])], rows, align="--:")
+
+
+def _use(report: Mapping[str, Any], where: str) -> str:
+    """Code that loads it, and what the columns are."""
+    split = json.dumps(next(iter(report["splits"])))
+    code = f"""```python
+from datasets import load_dataset
+
+posts = load_dataset({json.dumps(where)})
+names = posts[{split}].features["ner_tags"].feature.names
+post = posts[{split}][0]
+print([(word, names[tag]) for word, tag in zip(post["tokens"], post["ner_tags"])], post["images"])
+
+streamed = load_dataset({json.dumps(where)}, split={split}, streaming=True)  # reads posts as they are needed
+print(next(iter(streamed))["id"])
+```"""
+    left_out = report["pictures"] == "left out"
+    columns = {
+        "id": "the post's name in the release, or its place in the file",
+        "tokens": "its words",
+        "ner_tags": f"one tag per word, as a number: {', '.join(map(_markdown, report['tag_names']))}",
+        "images": "none here, see *Pictures*" if left_out else "its pictures: none, one or several",
+        "url": "where it was posted; may be empty",
+        "source": "the corpus it comes from",
+    }
+    if report["corpus"] == _GENERATED:
+        columns["quality_scores"] = "one per picture, 0 to 1, planted"
+        columns["relevance_scores"] = "one per picture, -1 to 1, planted"
+        columns["picture_kinds"] = "how each picture was made"
+    if left_out:
+        columns["image_names"] = "file names of its pictures, in order"
+        columns["image_sha256"] = "SHA-256 of each of these files; empty where the file was not at hand"
+    parts = [code, _table(["column", "what"], [[f"`{name}`", text] for name, text in columns.items()])]
+    return "\n\n".join([*parts, "## Pictures", _joining(where)] if left_out else parts)
+
+
+def _joining(where: str) -> str:
+    """How a copy without its pictures becomes whole again."""
+    return f"""This copy holds no pictures, only `image_names` and `image_sha256`. With the pictures at hand,
+IQCR-MI joins them by name when it loads the data set, and refuses a file with another checksum:
+
+```bash
+python run_mner.py recipes/mner_mi.json --dataset {shlex.quote(where)} --images_dirs FOLDER_OR_ZIP
+```
+
+or, in a recipe, `"images_dirs": ["FOLDER_OR_ZIP"]`. Several folders or zips are tried in order."""
+
+
+def _findings(report: Mapping[str, Any]) -> str:
+    """How much was found wrong, and what the copy was made from."""
+    splits = report["splits"]
+    rows = [[label, *(f"{len(counts[field]):,}" for counts in splits.values())] for field, label in FAULTS.items()]
+    parts = [_table(["", *map(_markdown, splits)], rows, align="--:")]
+    if not pictures_were_read(report):
+        parts.append("Pictures were not read, so nothing is known of missing or broken ones.")
+    parts.append(
+        f"Texts that occur in more than one split: {len(report['texts_in_two_splits']):,}. "
+        "[build_report.json](build_report.json) names every case, and `build_report.html` is the same as a page."
+    )
+    if report["sources"]:
+        sources = [[_markdown(s["file"]), f"{s['bytes']:,}", _markdown(s["sha256"])] for s in report["sources"]]
+        parts += ["Made from these files:", _table(["file", "bytes", "SHA-256"], sources)]
+    return "\n\n".join(parts)
+
+
+def _table(header: Iterable[str], rows: Iterable[Sequence[str]], align: str = "---") -> str:
+    """A table of cells that are Markdown already."""
+    header = list(header)
+    lines = [header, ["---", *[align] * (len(header) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def _link(address: str) -> str:
+    """An address as a link if it is plainly one, else as text."""
+    return f"<{address}>" if re.fullmatch(r"https?://[\w./~%#?=&-]+", address) else _markdown(address)
+
+
+def _markdown(text: str) -> str:
+    """Text that Markdown and HTML take for nothing else: no markup, no cell, no line of its own, no link."""
+    return re.sub(r"[\\`*_\[\]<>|~&$#@]|:(?=//)|(?<=www)\.", r"\\\g<0>", " ".join(text.split()))

@@ -1,0 +1,132 @@
+"""The data set that a recipe names in one field: a corpus by name, a folder, or a Hub id."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import datasets
+from datasets import Dataset, DatasetDict, List
+from transformers.utils import logging
+
+from dataset_scripts.corpus_build import cached_build
+from dataset_scripts.dataset_folder import REPORT_FILE
+from dataset_scripts.folder_files import find_folder_files
+from dataset_scripts.picture_joining import NAME_COLUMNS, join_pictures, lacks_pictures
+from dataset_scripts.posts_builder import PostsBuilder
+from dataset_scripts.registry import BUILDERS
+from dataset_scripts.text_lines import read_lines
+from mner_training.arguments import DataArguments
+from processing_iqcr.image_scores import SCORE_RANGES
+
+logger = logging.get_logger(__name__)
+
+# What of a build report says which data a run saw; the rest stays with the data set.
+_RECORDED = ("corpus", "variant", "pictures", "made_from", "sources", "differences")
+# Names that a warning lists before it only counts.
+_NAMES_SHOWN = 5
+
+
+def load_posts(args: DataArguments, with_images: bool = True) -> tuple[DatasetDict, dict[str, Any]]:
+    """Load the data set that the arguments name.
+
+    Args:
+        args: What to load: a corpus by name and the folder of its files, a built folder, a folder of a user's own
+            posts, or a Hub id.
+        with_images: Whether anybody will look at pictures.
+
+    Returns:
+        The splits, pictures not yet decoded, and for the record of the run what is known of the data set: which build
+        it is, and pictures that could not be joined.
+
+    Raises:
+        FileNotFoundError: If the files of a corpus, or its pictures, are not where they were expected.
+        ValueError: If a corpus cannot be read, or a picture is another one than the data set's.
+    """
+    builder = _make_builder(args, with_images)
+    if builder is not None:
+        folder, report = cached_build(builder)
+        posts = datasets.load_dataset(str(folder))
+    else:
+        posts = datasets.load_dataset(args.dataset, revision=args.dataset_revision)
+        report = _read_report(Path(args.dataset))
+    record = {name: report[name] for name in _RECORDED if name in report}
+    if report.get("differences"):
+        logger.warning(
+            "%s is an unrecognised variant: %d counts differ from the published ones, so scores do not compare with "
+            "published ones. run.json lists them.",
+            args.dataset,
+            len(report["differences"]),
+        )
+    for name, split in posts.items():
+        if lacks_pictures(split):
+            split, unjoined = _complete(name, split, args, with_images and builder is None)
+            if unjoined:
+                record.setdefault("unjoined_images", {})[name] = unjoined
+        elif args.images_dirs and builder is None:
+            raise ValueError(
+                f"`images_dirs` is for data sets without pictures, and {args.dataset!r} has its own. Leave it out."
+            )
+        if "images" in split.column_names:
+            # Left encoded: a broken picture must be met where its post can be named, not inside the reader.
+            split = split.cast_column("images", List(datasets.Image(decode=False)))
+        posts[name] = split
+    return posts, record
+
+
+def _make_builder(args: DataArguments, with_images: bool) -> PostsBuilder | None:
+    """The builder of a corpus by name or of a user's own folder; ``None`` for what `datasets` reads itself."""
+    images = list(args.images_dirs) or None
+    if args.dataset == "pictured-posts":
+        return BUILDERS[args.dataset]()
+    if args.dataset in BUILDERS:
+        source = args.dataset_source or f"data/{args.dataset}"
+        # Illegal tags are kept here: `encode_split` applies the policy for them, to every data set alike.
+        return BUILDERS[args.dataset](data_dir=source, images=images, with_images=with_images)
+    if _is_own_folder(Path(args.dataset)):
+        return BUILDERS["folder"](data_dir=args.dataset, images=images, with_images=with_images)
+    return None
+
+
+def _is_own_folder(folder: Path) -> bool:
+    """Whether a folder holds somebody's tagged posts, and not a data set that `datasets` reads as it is."""
+    if not folder.is_dir() or any(folder.rglob("*.parquet")):
+        return False
+    try:
+        files = find_folder_files(folder)
+    except FileNotFoundError:
+        return False
+    first = next((line for _, line in read_lines(next(iter(files.values()))) if line.strip()), "")
+    # Posts to be tagged have no tags yet. `datasets` reads them, if they are JSON Lines.
+    return not first.startswith("{") or '"ner_tags"' in first or '"entities"' in first
+
+
+def _read_report(folder: Path) -> dict[str, Any]:
+    """The build report of a local folder; nothing for a Hub id or a folder of another origin."""
+    path = folder / REPORT_FILE
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _complete(name: str, split: Dataset, args: DataArguments, with_images: bool) -> tuple[Dataset, list[str]]:
+    """Join a split's pictures if they are wanted and at hand, and say so if they are not."""
+    if with_images and args.images_dirs:
+        split, unjoined = join_pictures(split, args.images_dirs)
+        if unjoined:
+            shown, more = "; ".join(unjoined[:_NAMES_SHOWN]), len(unjoined) - _NAMES_SHOWN
+            logger.warning(
+                "Split %s: %d pictures could not be joined and are left out: %s%s.",
+                name,
+                len(unjoined),
+                shown,
+                f" and {more} more" if more > 0 else "",
+            )
+        return split, unjoined
+    num_images = sum(len(names) for names in split["image_names"])
+    if with_images and num_images:
+        logger.warning(
+            "Split %s names %d pictures and was shared without them: set `images_dirs` to the release's picture "
+            "folders or zips. The posts go on without pictures.",
+            name,
+            num_images,
+        )
+    # A score belongs to a picture, and there is none.
+    return split.remove_columns([c for c in (*NAME_COLUMNS, *SCORE_RANGES) if c in split.column_names]), []
