@@ -77,7 +77,7 @@ def build_once(builder: PostsBuilder, output: str | Path, verify: bool = True) -
 
     Args:
         builder: The corpus.
-        output: The folder to make. Several processes may ask for the same one: the first builds it.
+        output: The folder to make.
         verify: As in `build_corpus`.
 
     Returns:
@@ -87,21 +87,19 @@ def build_once(builder: PostsBuilder, output: str | Path, verify: bool = True) -
         FileExistsError: If the folder holds anything else.
         ValueError: As `build_corpus` does.
     """
-    output = Path(output)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with WeakFileLock(output.parent / f".{output.name}.lock"):
-        if is_built_from(output, _made_from(builder)):
-            report = read_report(output)
-            if verify:
-                _refuse(builder, report["differences"], report["splits"])
-            return report
+    if not is_built_from(output, _made_from(builder)):
         return build_corpus(builder, output, verify)
+    report = read_report(output)
+    if verify:
+        _refuse(builder, report["differences"], report["splits"])
+    return report
 
 
 def cached_build(builder: PostsBuilder) -> tuple[Path, dict[str, Any]]:
     """Build a corpus into the cache of `datasets`, or find it there if its files have not changed.
 
-    Counts that differ from the published ones are no error here; the report tells them.
+    Several processes may ask for the same build: the first one makes it. Counts that differ from the published ones
+    are no error here; the report tells them.
 
     Args:
         builder: The corpus.
@@ -111,7 +109,9 @@ def cached_build(builder: PostsBuilder) -> tuple[Path, dict[str, Any]]:
     """
     digest = hashlib.sha256(json.dumps([_made_from(builder), _source_digest()]).encode()).hexdigest()[:16]
     folder = Path(datasets.config.HF_DATASETS_CACHE, "iqcr-mi", f"{builder.CORPUS}-{digest}")
-    return folder, build_once(builder, folder, verify=False)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with WeakFileLock(f"{folder}.lock"):
+        return folder, build_once(builder, folder, verify=False)
 
 
 def read_report(folder: str | Path) -> dict[str, Any]:

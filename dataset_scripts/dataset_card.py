@@ -162,7 +162,7 @@ def render_card(report: Mapping[str, Any], repo_id: str | None = None) -> str:
         {_GENERATED: _GENERATED_LICENCE, _OWN: _OWN_CAUTION}.get(report["corpus"], _CAUTION),
     ]
     if report["citation"]:
-        sections += ["## Citation", f"{_markdown(report['citation'])}."]
+        sections += ["## Citation", _markdown(report["citation"])]
     return f"---\n{_metadata(report).to_yaml()}\n---\n\n" + "\n\n".join(sections) + "\n"
 
 
@@ -197,7 +197,7 @@ def _description(report: Mapping[str, Any]) -> str:
     parts = [f"Posts and their pictures, the named entities in the words tagged: {types}."]
     if report["homepage"]:
         parts[0] += f" A converted copy of the release at {_link(report['homepage'])}."
-    parts.append(f"**Variant: {report['variant']}.** {_markdown(explain_variant(report))}")
+    parts.append(f"**Variant: {_markdown(report['variant'])}.** {_markdown(explain_variant(report))}")
     if report["pictures"] == "left out":
         parts.append("**Pictures: left out.** Their names are here; *Pictures* below tells how they are put back.")
     else:

@@ -66,7 +66,8 @@ _PAGE = """<!DOCTYPE html>
 </html>
 """
 
-_SIGNS = {"published": ("agrees", "✓ "), "unrecognised": ("differs", "≠ "), "not verified": ("neutral", "")}
+# How a variant is marked: its style, and a sign for those who see no colours.
+_SIGNS = {"published": ("agrees", "✓ "), "unrecognised": ("differs", "≠ ")}
 
 
 def render_page(report: Mapping[str, Any]) -> str:
@@ -92,7 +93,7 @@ def render_page(report: Mapping[str, Any]) -> str:
 
 def _headline(report: Mapping[str, Any]) -> str:
     """What was built, which variant it is, and how that is known."""
-    kind, sign = _SIGNS[report["variant"]]
+    kind, sign = _SIGNS.get(report["variant"], ("neutral", ""))
     badges = [
         f"<li>corpus: {escape(report['corpus'])}</li>",
         f'<li class="{kind}">variant: {sign}{escape(report["variant"])}</li>',
