@@ -6,6 +6,8 @@ from typing import Any
 
 import datasets
 from datasets import Dataset, DatasetDict, List
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 from transformers.utils import logging
 
 from dataset_scripts.corpus_build import cached_build
@@ -21,7 +23,7 @@ from processing_iqcr.image_scores import SCORE_RANGES
 logger = logging.get_logger(__name__)
 
 # What of a build report says which data a run saw; the rest stays with the data set.
-_RECORDED = ("corpus", "variant", "pictures", "made_from", "sources", "differences")
+_RECORDED = ("corpus", "commit", "variant", "pictures", "made_from", "sources", "differences")
 # Names that a warning lists before it only counts.
 _NAMES_SHOWN = 5
 
@@ -48,7 +50,7 @@ def load_posts(args: DataArguments, with_images: bool = True) -> tuple[DatasetDi
         posts = datasets.load_dataset(str(folder))
     else:
         posts = datasets.load_dataset(args.dataset, revision=args.dataset_revision)
-        report = _read_report(Path(args.dataset))
+        report = _read_report(args.dataset, args.dataset_revision)
     record = {name: report[name] for name in _RECORDED if name in report}
     if report.get("differences"):
         logger.warning(
@@ -100,10 +102,17 @@ def _is_own_folder(folder: Path) -> bool:
     return not first.startswith("{") or '"ner_tags"' in first or '"entities"' in first
 
 
-def _read_report(folder: Path) -> dict[str, Any]:
-    """The build report of a local folder; nothing for a Hub id or a folder of another origin."""
-    path = folder / REPORT_FILE
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+def _read_report(dataset: str, revision: str | None) -> dict[str, Any]:
+    """The build report of a folder or a Hub repository, there with its commit; nothing if it is of another origin."""
+    path = Path(dataset, REPORT_FILE)
+    commit = {}
+    if not Path(dataset).is_dir():
+        try:
+            path = Path(hf_hub_download(dataset, REPORT_FILE, repo_type="dataset", revision=revision))
+            commit = {"commit": path.parent.name}
+        except (EntryNotFoundError, HfHubHTTPError):
+            return {}
+    return json.loads(path.read_text(encoding="utf-8")) | commit if path.is_file() else {}
 
 
 def _complete(name: str, split: Dataset, args: DataArguments, with_images: bool) -> tuple[Dataset, list[str]]:

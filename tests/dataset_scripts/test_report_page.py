@@ -44,7 +44,7 @@ def make_split(posts, images, per, loc):
         "repaired_images": [],
         "dropped_posts": [],
         "repaired_tags": [],
-        "text": {"words": 10 * posts, "casing": {"all_lower": 0.25}},
+        "text": {"words": 10 * posts, "casing": {"all_lower": 0.25}, "language": "en"},
     }
 
 
