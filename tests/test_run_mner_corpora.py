@@ -1,4 +1,4 @@
-"""run_mner.py takes a corpus by name, by folder or by Hub id in the one field `dataset`, and scores its sources apart."""
+"""run_mner.py takes a corpus by name, folder or Hub id in the one field `dataset`, and scores its sources apart."""
 
 import json
 

@@ -166,8 +166,8 @@ def test_interrupted_build_leaves_nothing(release, monkeypatch):
 @pytest.mark.parametrize("split", ["train", "validation"])
 def test_killed_build_leaves_nothing_that_loads(release, split):
     records = [{"id": i, "text": ["a"], "images": ["5302_0.jpg"], "label": ["O"]} for i in range(20000)]
-    write_lines(release / "text" / f"MNER-MI_{'train' if split == 'train' else 'val'}.txt", records[:20000])
-    output = release.parent / "built"
+    write_lines(release / "text" / f"MNER-MI_{'train' if split == 'train' else 'val'}.txt", records)
+    output = release.parent / "out" / "built"
     command = [sys.executable, "-m", "dataset_scripts.build", "mner-mi", "--no-verify"]
     process = subprocess.Popen(
         [*command, "--source", str(release), "--output", str(output)],
@@ -175,12 +175,12 @@ def test_killed_build_leaves_nothing_that_loads(release, split):
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
     try:
-        while not (left := list(release.parent.glob(f".unfinished-built*/.unfinished-{split}-*"))):
+        while not (left := list(output.parent.glob(f".unfinished-built*/.unfinished-{split}-*"))):
             assert process.poll() is None
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert not output.exists()
-    for folder in (release.parent, left[0].parent):
+    for folder in (output.parent, left[0].parent):
         with pytest.raises(FileNotFoundError):
             load_dataset(str(folder))
