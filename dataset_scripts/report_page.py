@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from .dataset_card import FAULTS, compare_count, count_rows, explain_variant, pictures_were_read
+from .report_counts import FAULTS, compare_count, count_rows, explain_variant, pictures_were_read
 
 # Entries of a list that the page shows before it only counts.
 _ENTRIES_SHOWN = 200
@@ -165,8 +165,8 @@ def _shared_texts(shared: Sequence[Mapping[str, Any]]) -> str:
         return "<h2>Texts in two splits</h2>\n<p>None: no text of one split occurs in another.</p>"
     items = [("; ".join(f"{split}, post {post}" for split, post in entry["posts"]), entry["text"]) for entry in shared]
     return (
-        f"<h2>Texts in two splits</h2>\n<p>{len(shared):,} texts occur in more than one split, upper and lower case "
-        f"being the same.</p>\n{_list(items)}"
+        "<h2>Texts in two splits</h2>\n<p>Texts that occur in more than one split, upper and lower case being the "
+        f"same: {len(shared):,}.</p>\n{_list(items)}"
     )
 
 
