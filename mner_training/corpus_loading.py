@@ -24,6 +24,7 @@ logger = logging.get_logger(__name__)
 
 # What of a build report says which data a run saw; the rest stays with the data set.
 _RECORDED = ("corpus", "commit", "variant", "pictures", "made_from", "sources", "differences")
+_FAULTS = ("missing_images", "broken_images", "repaired_images", "dropped_posts")
 # Names that a warning lists before it only counts.
 _NAMES_SHOWN = 5
 
@@ -52,6 +53,9 @@ def load_posts(args: DataArguments, with_images: bool = True) -> tuple[DatasetDi
         posts = datasets.load_dataset(args.dataset, revision=args.dataset_revision)
         report = _read_report(args.dataset, args.dataset_revision)
     record = {name: report[name] for name in _RECORDED if name in report}
+    faults = {split: {name: counts[name] for name in _FAULTS} for split, counts in report.get("splits", {}).items()}
+    if faults:
+        record["faults"] = faults
     if report.get("differences"):
         logger.warning(
             "%s is an unrecognised variant: %d counts differ from the published ones, so scores do not compare with "
@@ -98,7 +102,9 @@ def _is_own_folder(folder: Path) -> bool:
     except FileNotFoundError:
         return False
     first = next((line for _, line in read_lines(next(iter(files.values()))) if line.strip()), "")
-    # Posts to be tagged have no tags yet. `datasets` reads them, if they are JSON Lines.
+    # Posts to be tagged have no tags yet, and a corpus has no scores. `datasets` reads such JSON Lines as they are.
+    if any(f'"{column}"' in first for column in SCORE_RANGES):
+        return False
     return not first.startswith("{") or '"ner_tags"' in first or '"entities"' in first
 
 

@@ -53,6 +53,8 @@ def test_corpus_by_name_is_built_once_and_tells_which_copy_it_is(release, caplog
     assert loaded(posts) == rows(MNERMIPlus(data_dir=str(release)))
     assert posts["train"].features == post_features() | {"images": List(Image(decode=False))}
     assert (record["corpus"], record["variant"]) == ("mner-mi-plus", "unrecognised")
+    assert [found["image"] for found in record["faults"]["train"]["missing_images"]] == ["7_1.jpg"]
+    assert [found["image"] for found in record["faults"]["validation"]["broken_images"]] == ["8_0.jpg"]
     assert "unrecognised variant" in caplog.text
     assert load_posts(arguments)[0]["train"]._fingerprint == posts["train"]._fingerprint
 
@@ -104,6 +106,13 @@ def test_own_folder_of_posts_to_be_tagged(tmp_path):
     (tmp_path / "test.jsonl").write_text('{"tokens": ["Kobe", "!"]}\n')
     posts, record = load_posts(DataArguments(dataset=str(tmp_path)))
     assert (posts["test"]["tokens"], record) == ([["Kobe", "!"]], {})
+
+
+def test_scores_of_own_json_lines_are_not_lost(tmp_path):
+    post = {"tokens": ["Kobe"], "ner_tags": ["B-PER"], "quality_scores": [0.5], "relevance_scores": [0.2]}
+    (tmp_path / "train.jsonl").write_text(json.dumps(post) + "\n")
+    posts, _ = load_posts(DataArguments(dataset=str(tmp_path)))
+    assert posts["train"][0] == post
 
 
 def test_built_folder_carries_its_report(release, tmp_path):
