@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error("--include-images goes with --push-to-hub, and not with --without-images")
     try:
         report = build_once(_make_builder(options), options.output, verify=options.verify)
-    except (ValueError, FileNotFoundError, FileExistsError) as error:
+    except (ValueError, OSError) as error:
         parser.exit(1, f"error: {error}\n")
     _print_report(report, options.output)
     if options.push_to_hub is not None:
@@ -86,7 +86,12 @@ def _make_parser() -> argparse.ArgumentParser:
             default=True,
             help="end with an error when a count differs from the published one",
         )
-        _add(corpus, "--push-to-hub", metavar="USER/NAME", help="push text, tags and picture names to the Hub")
+        _add(
+            corpus,
+            "--push-to-hub",
+            metavar="USER/NAME",
+            help="push text, tags and picture names to the Hub; your settings there say if a new repository is public",
+        )
         corpus.add_argument("--include-images", action="store_true", help="push the pictures too, if you may")
     _add(
         corpora.choices["mner-mi-plus"],

@@ -24,8 +24,9 @@ from .dataset_folder import (
     write_text,
 )
 from .posts_builder import PostsBuilder
-from .published_counts import PUBLISHED_COUNTS, find_differences
+from .published_counts import PUBLISHED_COUNTS, find_broken, find_differences
 from .report_page import render_page
+from .source_digest import source_digest
 from .split_report import SplitReport
 
 REPORT_SCHEMA = "iqcr-mi/build-report/1"
@@ -50,9 +51,12 @@ def build_corpus(builder: PostsBuilder, output: str | Path, verify: bool = True)
 
     Raises:
         FileExistsError: If the folder holds anything.
-        ValueError: If a count differs under `verify`, an id occurs twice, or a post is not as its reader expects.
+        ValueError: If a count differs under `verify`, an id occurs twice, a post is not as its reader expects, the
+            files change meanwhile, or the folder would lie in an image root.
     """
     require_free(output)
+    _require_outside(output, builder)
+    made_from = _made_from(builder)
     texts = _read_texts(builder)
     if verify:
         _refuse(builder, find_differences(builder.CORPUS, texts, "images_listed"), {})
@@ -63,7 +67,9 @@ def build_corpus(builder: PostsBuilder, output: str | Path, verify: bool = True)
             num_posts = texts[split]["posts"] if split in texts else None
             write_split(folder, split, _check(builder, split, report, checks), builder.features(), num_posts)
             splits[split] = report.to_dict()
-        report = _make_report(builder, splits, texts, checks)
+        report = _make_report(builder, made_from, splits, texts, checks)
+        if _made_from(builder) != made_from:
+            raise ValueError(f"The files of {builder.TITLE} changed while they were read. Build again when they rest.")
         if verify:
             _refuse(builder, report["differences"], splits)
         write_text(folder, REPORT_FILE, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
@@ -107,7 +113,7 @@ def cached_build(builder: PostsBuilder) -> tuple[Path, dict[str, Any]]:
     Returns:
         The folder, and the build report.
     """
-    digest = hashlib.sha256(json.dumps([_made_from(builder), _source_digest()]).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(json.dumps([_made_from(builder), source_digest()]).encode()).hexdigest()[:16]
     folder = Path(datasets.config.HF_DATASETS_CACHE, "iqcr-mi", f"{builder.CORPUS}-{digest}")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with WeakFileLock(f"{folder}.lock"):
@@ -119,12 +125,20 @@ def read_report(folder: str | Path) -> dict[str, Any]:
     return json.loads(Path(folder, REPORT_FILE).read_text(encoding="utf-8"))
 
 
+def _require_outside(output: str | Path, builder: PostsBuilder) -> None:
+    """Refuse a folder inside an image root: the build itself would change what the next one is made from."""
+    roots = builder.image_roots() if builder.config.with_images else []
+    for root in roots:
+        if Path(output).resolve().is_relative_to(Path(root).resolve()):
+            raise ValueError(f"{str(output)!r} lies inside the image folder {root!r}. Choose a folder outside of it.")
+
+
 def _read_texts(builder: PostsBuilder) -> dict[str, dict[str, Any]]:
     """What each split's texts hold, where published counts stand against them. No picture is read."""
     texts = {}
     for split in builder.splits if builder.CORPUS in PUBLISHED_COUNTS else ():
         report = SplitReport(builder.entity_types)
-        for _ in tqdm(builder.rows(split, report, with_images=False), desc=f"{split}: texts", unit=" posts"):
+        for _ in tqdm(builder.rows(split, report, as_released=True), desc=f"{split}: texts", unit=" posts"):
             pass
         texts[split] = report.to_dict()
     return texts
@@ -139,6 +153,7 @@ def _check(builder: PostsBuilder, split: str, report: SplitReport, checks: Corpu
 
 def _make_report(
     builder: PostsBuilder,
+    made_from: dict[str, Any],
     splits: dict[str, dict[str, Any]],
     texts: dict[str, dict[str, Any]],
     checks: CorpusChecks,
@@ -148,6 +163,8 @@ def _make_report(
     read = {split: {**report, "images_found": splits[split]["images_found"]} for split, report in texts.items()}
     with_images = builder.config.with_images
     differences = find_differences(builder.CORPUS, read, "images_found" if with_images else "images_listed")
+    if with_images and builder.CORPUS in PUBLISHED_COUNTS:
+        differences += find_broken(splits)
     if builder.CORPUS not in PUBLISHED_COUNTS:
         variant = "not verified"
     else:
@@ -161,8 +178,9 @@ def _make_report(
         "citation": builder.CITATION,
         "homepage": builder.HOMEPAGE,
         "variant": variant,
-        "pictures": "included" if with_images else "left out",
-        "made_from": _made_from(builder),
+        "pictures": "left out" if "image_names" in builder.features() else "included",
+        "pictures_were_read": with_images,
+        "made_from": made_from,
         "versions": versions,
         "sources": builder.sources(),
         "tag_names": list(builder.tag_names),
@@ -196,12 +214,3 @@ def _refuse(builder: PostsBuilder, differences: list[dict[str, Any]], splits: di
         + (f" Missing pictures: {shown}." if missing else "")
         + " Take the files of the release, or pass --no-verify to build this copy; its report marks the differences."
     )
-
-
-def _source_digest() -> str:
-    """A digest of the sources that make a data set: mended code may make another one of the same files."""
-    digest = hashlib.sha256()
-    root = Path(__file__).resolve().parent
-    for path in sorted([*root.glob("*.py"), *root.parent.glob("processing_iqcr/*.py")]):
-        digest.update(path.read_bytes())
-    return digest.hexdigest()

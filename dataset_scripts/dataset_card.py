@@ -136,13 +136,18 @@ print(next(iter(streamed))["id"])
         columns["image_names"] = "file names of its pictures, in order"
         columns["image_sha256"] = "SHA-256 of each of these files; empty where the file was not at hand"
     parts = [code, _table(["column", "what"], [[f"`{name}`", text] for name, text in columns.items()])]
-    return "\n\n".join([*parts, "## Pictures", _joining(where)] if left_out else parts)
+    return "\n\n".join([*parts, "## Pictures", _joining(report, where)] if left_out else parts)
 
 
-def _joining(where: str) -> str:
+def _joining(report: Mapping[str, Any], where: str) -> str:
     """How a copy without its pictures becomes whole again."""
+    check = (
+        "and refuses a file with another checksum:"
+        if pictures_were_read(report)
+        else "unchecked, for this copy was made without looking at them and knows no checksums:"
+    )
     return f"""This copy holds no pictures, only `image_names` and `image_sha256`. With the pictures at hand,
-IQCR-MI joins them by name when it loads the data set, and refuses a file with another checksum:
+IQCR-MI joins them by name when it loads the data set, {check}
 
 ```bash
 python run_mner.py recipes/mner_mi.json --dataset {shlex.quote(where)} --images_dirs FOLDER_OR_ZIP

@@ -39,7 +39,7 @@ def new_dataset_folder(output: str | Path) -> Iterator[Path]:
     Raises:
         FileExistsError: If `output` holds anything.
     """
-    output = Path(output)
+    output = Path(output).resolve()  # a link to an empty folder stays a link to the build
     require_free(output)
     output.parent.mkdir(parents=True, exist_ok=True)
     folder = output.parent / f"{_HIDDEN}{output.name}-{uuid.uuid4().hex}"

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from .records import Record
+from .split_files import list_folder
 
 # What a split may be called, as `datasets` has it.
 SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
@@ -11,9 +12,6 @@ SPLIT_NAMES = {"train": ("train",), "validation": ("validation", "valid", "val",
 _FILES = ("{name}/metadata.jsonl", "{name}.jsonl", "{name}.txt", "{name}.conll")
 # Beside the pictures of a folder that is not split.
 _WHOLE = "metadata.jsonl"
-
-# How many of a folder's entries an error lists.
-_ENTRIES_SHOWN = 20
 
 
 def find_folder_files(source_dir: str | Path) -> dict[str, Path]:
@@ -80,12 +78,9 @@ def _list(paths: Iterable[Path], folder: Path) -> str:
 
 def _nothing_found(folder: Path) -> FileNotFoundError:
     """What was expected and what the folder holds."""
-    entries = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir())
-    shown = ", ".join(entries[:_ENTRIES_SHOWN]) or "nothing"
-    more = f" and {len(entries) - _ENTRIES_SHOWN} more" if len(entries) > _ENTRIES_SHOWN else ""
     expected = ", ".join(file.format(name="<split>") for file in _FILES)
     names = ", ".join(name for names in SPLIT_NAMES.values() for name in names)
     return FileNotFoundError(
         f"The folder {str(folder)!r} holds no file of posts. Expected {expected} with {names} as <split>, or one "
-        f"{_WHOLE}; the folder holds {shown}{more}."
+        f"{_WHOLE}; the folder holds {list_folder(folder)}."
     )

@@ -11,7 +11,7 @@ from typing import ClassVar
 from .conll import read_conll
 from .mner_mi import MNERMI
 from .mner_mi_records import read_mner_mi_records
-from .pictures import TWITTER_2017_PREFIX
+from .pictures import TWITTER_2017_PREFIX, listed_pictures
 from .posts_builder import PostsConfig
 from .records import Record
 from .split_files import find_split_file
@@ -93,9 +93,10 @@ class MNERMIPlus(MNERMI):
 
 def _tell_source(record: Record) -> Record:
     """Say which part a post is from, by its pictures' names. The parts number their posts each on its own."""
-    if not record.pictures:
+    pictures = listed_pictures(record)
+    if not pictures:
         return record  # nothing tells; it stays with the whole
-    if not all(name.startswith(TWITTER_2017_PREFIX) for name in record.pictures):
+    if not all(name.startswith(TWITTER_2017_PREFIX) for name in pictures):
         return record._replace(source="mner-mi")
     post_id = TWITTER_2017_PREFIX + record.id.removeprefix(TWITTER_2017_PREFIX)
     return record._replace(id=post_id, source="twitter2017")

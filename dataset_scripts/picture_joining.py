@@ -10,6 +10,7 @@ from datasets import Dataset, Features, List
 
 from .picture_roots import PictureRoots
 from .pictures import read_picture
+from .source_digest import source_digest
 
 # The columns of a copy without pictures, as `post_features` describes them.
 NAME_COLUMNS = ("image_names", "image_sha256")
@@ -17,14 +18,15 @@ NAME_COLUMNS = ("image_names", "image_sha256")
 
 def lacks_pictures(posts: Dataset) -> bool:
     """Tell whether a split is a copy without pictures."""
-    return "image_names" in posts.column_names
+    return all(name in posts.column_names for name in NAME_COLUMNS)
 
 
 def join_pictures(posts: Dataset, images_dirs: Sequence[str | Path]) -> tuple[Dataset, list[str]]:
     """Put the pictures back into a copy that was shared without them.
 
     Args:
-        posts: A split with the column `image_names`, and, where the copy was made of a whole one, `image_sha256`.
+        posts: A split with the columns `image_names` and `image_sha256`. A picture whose checksum is ``None``, as all
+            are in a copy that was made of the text alone, is joined unchecked.
         images_dirs: Image roots, folders or zips, tried in order.
 
     Returns:
@@ -40,20 +42,20 @@ def join_pictures(posts: Dataset, images_dirs: Sequence[str | Path]) -> tuple[Da
     features["_missing"] = List(datasets.Value("string"))
     joined = posts.cast_column("images", List(datasets.Image(decode=False))).map(
         _join,
-        # Its fingerprint, for a picture may have changed under its name.
-        fn_kwargs={"roots": roots, "roots_fingerprint": roots.fingerprint()},
+        # Two fingerprints, for a picture may have changed under its name, and the code that reads it.
+        fn_kwargs={"roots": roots, "fingerprints": (roots.fingerprint(), source_digest())},
         features=features,
         writer_batch_size=100,
         desc="Joining pictures",
     )
     missing = [message for messages in joined["_missing"] for message in messages]
-    return joined.remove_columns(["_missing", *(name for name in NAME_COLUMNS if name in features)]), missing
+    return joined.remove_columns(["_missing", *NAME_COLUMNS]), missing
 
 
-def _join(post: dict[str, Any], roots: PictureRoots, roots_fingerprint: str) -> dict[str, Any]:
+def _join(post: dict[str, Any], roots: PictureRoots, fingerprints: tuple[str, str]) -> dict[str, Any]:
     """The columns of a post that change."""
     pictures = [read_picture(name, roots) for name in post["image_names"]]
-    for picture, checksum in zip(pictures, post.get("image_sha256") or [None] * len(pictures), strict=True):
+    for picture, checksum in zip(pictures, post["image_sha256"], strict=True):
         if picture.data is None or checksum is None:
             continue
         found = hashlib.sha256(picture.data).hexdigest()

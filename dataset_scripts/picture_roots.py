@@ -107,7 +107,8 @@ class PictureRoots:
             The message, each root under its own name.
         """
         for root in self._roots:
-            message = message.replace(str(root.path), root.path.name)
+            for written in (str(root.path), repr(str(root.path))[1:-1]):
+                message = message.replace(written, root.path.name)
         return message
 
     def close(self) -> None:

@@ -67,7 +67,7 @@ class PicturedPosts(PostsBuilder):
         }
 
     def rows(
-        self, split: str, report: SplitReport | None = None, with_images: bool = True
+        self, split: str, report: SplitReport | None = None, as_released: bool = False
     ) -> Iterator[dict[str, Any]]:
         """Generate the posts of a split, as `PostsBuilder` reads them; pictures are always among them."""
         for row in generate_posts(self.config.dials, split, self.config.num_posts[split]):

@@ -36,6 +36,8 @@ class Picture(NamedTuple):
     """What is wrong with it; ``None`` for a whole one."""
     reason: str
     """The fault in words."""
+    has_file: bool = True
+    """Whether its bytes could be had; ``False`` too for one that an archive names but cannot give."""
 
 
 def check_policy(broken_images: str) -> None:
@@ -78,16 +80,16 @@ def read_picture(name: str, roots: PictureRoots) -> Picture:
     try:
         data = roots.read(lookup_names(name))
     except PictureMissingError as error:
-        return Picture(name, None, "missing", roots.without_places(str(error)))
+        return Picture(name, None, "missing", roots.without_places(str(error)), has_file=False)
     except PictureUnreadableError as error:
-        return Picture(name, None, "broken", roots.without_places(str(error)))
+        return Picture(name, None, "broken", roots.without_places(str(error)), has_file=False)
     try:
         repair = load_image_with_report(data, where=repr(name)).repair
     except ImageLoadingError as error:
         return Picture(name, None, "broken", str(error))
     if repair is None:
         return Picture(name, data, None, "")
-    return Picture(name, data + _JPEG_END, "repaired", repair)
+    return Picture(name, data if data.endswith(_JPEG_END) else data + _JPEG_END, "repaired", repair)
 
 
 def read_pictures_ahead(records: Iterable[Record], roots: PictureRoots) -> Iterator[tuple[Record, list[Picture]]]:

@@ -136,38 +136,47 @@ class PostsBuilder(datasets.GeneratorBasedBuilder):
         raise NotImplementedError
 
     def rows(
-        self, split: str, report: SplitReport | None = None, with_images: bool = True
+        self, split: str, report: SplitReport | None = None, as_released: bool = False
     ) -> Iterator[dict[str, Any]]:
         """Read the posts of a split as rows of the data set, with memory for a few posts.
 
         Args:
             split: Its name.
             report: Filled while the rows are drawn.
-            with_images: ``False`` reads the text alone, whatever the configuration says.
+            as_released: Whether to read what published counts count, whatever the configuration says: all posts, the
+                text alone, illegal tags kept.
 
         Yields:
             Rows with the columns of `features`; images as ``{"bytes", "path"}``.
 
         Raises:
             ValueError: If a post is not as its reader expects, two posts have one id, tags do not pass `check_tags`,
-                or a picture is missing or broken under the policy ``error``. The message names post, file and line.
+                or a picture is missing or broken under the policy ``error`` (the message names post, file and line);
+                or if the split is left without any post, which `datasets` could not load.
         """
         report = SplitReport(self.entity_types) if report is None else report
-        records = self._check(split, report)
-        if not (with_images and self.config.with_images):
+        records = self._check(split, report, "keep" if as_released else self.config.illegal_tags)
+        if as_released or not self.config.with_images:
             yield from (self._row(record, [], report) for record in records)
-            return
-        for record, pictures in read_pictures_ahead(records, self.roots):
-            report.add_pictures(record, pictures)
-            if self._keeps(record, pictures, report):
-                yield self._row(record, [picture for picture in pictures if picture.data is not None], report)
+        else:
+            for record, pictures in read_pictures_ahead(records, self.roots):
+                report.add_pictures(record, pictures)
+                if self._keeps(record, pictures, report):
+                    yield self._row(record, [picture for picture in pictures if picture.data is not None], report)
+        if not report.posts:
+            dropped = len(report.dropped_posts)
+            why = f" left: all {dropped} were dropped for their pictures" if dropped else ""
+            raise ValueError(
+                f"The split {split!r} of {self.source_dir()!r} has no posts{why}. A data set cannot hold an empty "
+                "split: give it posts, or take its file out."
+            )
 
     @property
     def entity_types(self) -> list[str]:
         """The entity types of the tag set."""
         return [tag[2:] for tag in self.tag_names if tag.startswith("B-")]
 
-    def _check(self, split: str, report: SplitReport) -> Iterator[Record]:
+    def _check(self, split: str, report: SplitReport, policy: IllegalTags) -> Iterator[Record]:
         """The posts of a split, their tags checked."""
         places: dict[str, str] = {}
         for record in self.records(split):
@@ -175,7 +184,6 @@ class PostsBuilder(datasets.GeneratorBasedBuilder):
             if record.id in places:
                 raise ValueError(f"{where}: the id occurs before, at {places[record.id]}. Give every post its own.")
             places[record.id] = record.where
-            policy = self.config.illegal_tags
             tags, illegal = check_tags(record.tags, len(record.tokens), where, self.tag_names, policy)
             report.images_listed += len(listed_pictures(record))
             report.illegal_steps += len(illegal)
@@ -222,18 +230,23 @@ class PostsBuilder(datasets.GeneratorBasedBuilder):
         """
         zips = [Path(root) for root in self.image_roots() if Path(root).is_file()] if self.config.with_images else []
         return [
-            {"file": _tail(path), "bytes": path.stat().st_size, "sha256": file_sha256(path)}
+            {"file": self._name(path), "bytes": path.stat().st_size, "sha256": file_sha256(path)}
             for path in (*self.text_files().values(), *zips)
         ]
 
     def made_from(self) -> dict[str, Any]:
         """All that decides the content, without the folders' own names: a report may be shown to anybody."""
         return {
-            "texts": {split: file_sha256(path) for split, path in self.text_files().items()},
+            "texts": {split: [self._name(path), file_sha256(path)] for split, path in self.text_files().items()},
             "pictures": self.roots.fingerprint() if self.config.with_images else None,
             "illegal_tags": self.config.illegal_tags,
             "broken_images": self.config.broken_images,
         }
+
+    def _name(self, path: Path) -> str:
+        """A file's place in the release; nothing of where somebody keeps the release itself."""
+        path, source = path.resolve(), Path(self.source_dir()).resolve()
+        return path.relative_to(source).as_posix() if path.is_relative_to(source) else path.name
 
     def _fingerprint(self) -> str:
         """A digest of all that decides the content."""
@@ -262,11 +275,6 @@ def file_sha256(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal, with memory for a part of it."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _tail(path: Path) -> str:
-    """The last folder and the name of a file: enough to know it by, and nothing of where somebody keeps it."""
-    return "/".join(path.parts[-2:])
 
 
 _DONE = {"keep": "kept", "repair": "made B-", "error": ""}

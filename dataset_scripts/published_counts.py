@@ -47,6 +47,31 @@ PUBLISHED_COUNTS: dict[str, Counts] = {
 }
 
 
+# Releases have some broken pictures. Above this share of those that the texts list, something befell the copy.
+MAX_BROKEN_SHARE = 0.05
+
+
+def find_broken(splits: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Find the splits whose pictures are there and yet cannot be used.
+
+    Args:
+        splits: What `SplitReport.to_dict` gives, by split, for a build with pictures.
+
+    Returns:
+        A difference, as `find_differences` has them, for each split with more than `MAX_BROKEN_SHARE`.
+    """
+    return [
+        {
+            "split": split,
+            "what": "readable images",
+            "published": report["images_listed"],
+            "here": report["images_listed"] - len(report["broken_images"]),
+        }
+        for split, report in splits.items()
+        if len(report["broken_images"]) > MAX_BROKEN_SHARE * report["images_listed"]
+    ]
+
+
 def find_differences(corpus: str, splits: Mapping[str, Mapping[str, Any]], images: str) -> list[dict[str, Any]]:
     """Compare a copy with the published counts.
 

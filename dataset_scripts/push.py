@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,10 @@ from .corpus_build import CARD_FILE, PAGE_FILE, read_report
 from .dataset_card import render_card
 from .dataset_folder import REPORT_FILE, new_dataset_folder, write_split, write_text
 from .report_page import render_page
+
+_TEXTS = (REPORT_FILE, PAGE_FILE, CARD_FILE)
+# The files of a build's splits, as `write_split` names them.
+_SHARD = re.compile(r"[^/]+-\d{5}-of-\d{5}\.parquet")
 
 
 def push_folder(folder: str | Path, repo_id: str, include_images: bool = False) -> str:
@@ -83,9 +88,12 @@ def _push(folder: Path, repo_id: str, report: dict[str, Any]) -> str:
     """Make the repository hold the files of the folder and no other data."""
     api = HfApi()
     api.create_repo(repo_id, repo_type="dataset", exist_ok=True)
-    files = {file.name: file for file in sorted(folder.iterdir())}
+    # Nothing else, whatever somebody has put into the folder.
+    files = {
+        file.name: file for file in sorted(folder.iterdir()) if file.name in _TEXTS or _SHARD.fullmatch(file.name)
+    }
     there = api.list_repo_files(repo_id, repo_type="dataset")
-    stale = [name for name in there if name.endswith(".parquet") and name not in files]
+    stale = [name for name in there if _SHARD.fullmatch(name) and name not in files]
     card = render_card(report, repo_id).encode()
     operations = [CommitOperationAdd(name, card if name == CARD_FILE else str(file)) for name, file in files.items()]
     operations += [CommitOperationDelete(name) for name in stale]

@@ -38,7 +38,7 @@ def check_picture_name(name: str, where: str) -> str:
     Raises:
         ValueError: If it is empty or absolute, holds ``..``, a backslash, a drive or a NUL.
     """
-    if not name or re.search(r"[\\\0:]|^/|(^|/)\.\.(/|$)", name):
+    if not name or re.search(r"[\\\0]|^/|^[A-Za-z]:|(^|/)\.\.(/|$)", name):
         raise ValueError(
             f"{where}: the picture name {name!r} is empty or could lead out of the image folder. Name a file inside "
             "it, such as '5302_0.jpg'."

@@ -86,7 +86,7 @@ def pictures_were_read(report: Mapping[str, Any]) -> bool:
     Args:
         report: The build report.
     """
-    return report["pictures"] == "included" or any(counts["images_found"] for counts in report["splits"].values())
+    return report["pictures_were_read"]
 
 
 def explain_variant(report: Mapping[str, Any]) -> str:

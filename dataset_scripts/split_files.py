@@ -31,10 +31,14 @@ def find_split_file(source_dir: str | Path, split: str, files: Mapping[str, str]
         return path
     expected = f"Expected the {split} split at {str(path)!r}"
     folder = next(folder for folder in path.parents if folder.is_dir())
-    entries = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir())
-    shown = ", ".join(entries[:_ENTRIES_SHOWN]) or "nothing"
-    more = f" and {len(entries) - _ENTRIES_SHOWN} more" if len(entries) > _ENTRIES_SHOWN else ""
     raise FileNotFoundError(
-        f"{expected}; the folder {str(folder)!r} holds {shown}{more}. Pass the folder of the release, with "
+        f"{expected}; the folder {str(folder)!r} holds {list_folder(folder)}. Pass the folder of the release, with "
         f"{', '.join(files.values())} in it."
     )
+
+
+def list_folder(folder: Path) -> str:
+    """The first entries of a folder in a line, for an error that says what was found there."""
+    entries = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir())
+    more = f" and {len(entries) - _ENTRIES_SHOWN} more" if len(entries) > _ENTRIES_SHOWN else ""
+    return (", ".join(entries[:_ENTRIES_SHOWN]) or "nothing") + more

@@ -28,7 +28,7 @@ class SplitReport:
     images_listed: int = 0
     """Pictures that the texts name."""
     images_found: int = 0
-    """Pictures whose file is there, be it broken."""
+    """Pictures whose file is there and can be read, be it a broken picture."""
     entities: Counter[str] = field(default_factory=Counter)
     """Entities by type, read leniently."""
     entities_begun: Counter[str] = field(default_factory=Counter)
@@ -70,7 +70,7 @@ class SplitReport:
             pictures: What was found of its pictures.
         """
         for picture in pictures:
-            self.images_found += picture.fault != "missing"
+            self.images_found += picture.has_file
             if picture.fault is not None:
                 found = {"post": record.id, "image": picture.name, "reason": picture.reason}
                 self.faults[picture.fault].append(found)

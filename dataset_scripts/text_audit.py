@@ -3,11 +3,12 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 from processing_iqcr.text_normalization import word_kind
 from processing_iqcr.word_splitting import HTML_REFERENCE, split_words
+
+from .tag_schemes import find_entities
 
 # Each kind, and the forms in which it may stand in a post.
 _FORMS = {
@@ -58,7 +59,7 @@ class TextAudit:
             self._counts["posts_all_lower"] += text == text.lower()
             self._counts["posts_all_upper"] += text == text.upper()
         self._counts.update(f"words_{_casing(token)}" for token in tokens if _is_cased(token))
-        for token in _first_words(tokens, tags):
+        for token in (tokens[start] for start, _, _ in find_entities(tags)):
             self._counts["entities"] += 1
             if _is_cased(token[:1]):
                 self._counts["entities_cased"] += 1
@@ -106,13 +107,6 @@ def _is_split_reference(tokens: Sequence[str], position: int) -> bool:
     return tokens[position] == "&" and any(
         HTML_REFERENCE.fullmatch("".join(tokens[position : position + length])) for length in (2, 3, 4)
     )
-
-
-def _first_words(tokens: Sequence[str], tags: Sequence[str]) -> Iterator[str]:
-    """The first word of each entity; an ``I-X`` that continues nothing begins one, as in `count_entities`."""
-    for token, (previous, tag) in zip(tokens, pairwise(["O", *tags]), strict=True):
-        if tag != "O" and (tag[0] == "B" or previous[2:] != tag[2:]):
-            yield token
 
 
 def _is_cased(text: str) -> bool:

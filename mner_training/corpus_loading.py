@@ -48,6 +48,7 @@ def load_posts(args: DataArguments, with_images: bool = True) -> tuple[DatasetDi
     builder = _make_builder(args, with_images)
     if builder is not None:
         folder, report = cached_build(builder)
+        _report_faults(report, args.broken_images)
         posts = datasets.load_dataset(str(folder))
     else:
         posts = datasets.load_dataset(args.dataset, revision=args.dataset_revision)
@@ -95,7 +96,7 @@ def _make_builder(args: DataArguments, with_images: bool) -> PostsBuilder | None
 
 def _is_own_folder(folder: Path) -> bool:
     """Whether a folder holds somebody's tagged posts, and not a data set that `datasets` reads as it is."""
-    if not folder.is_dir() or any(folder.rglob("*.parquet")):
+    if not folder.is_dir() or any(folder.glob("*.parquet")) or any(folder.glob("data/*.parquet")):
         return False
     try:
         files = find_folder_files(folder)
@@ -121,9 +122,38 @@ def _read_report(dataset: str, revision: str | None) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) | commit if path.is_file() else {}
 
 
+def _report_faults(report: dict[str, Any], broken_images: str) -> None:
+    """Say which pictures a build left out, or refuse the broken ones, as for pictures inside a data set."""
+    for split, counts in report.get("splits", {}).items():
+        broken, missing = counts["broken_images"], counts["missing_images"]
+        names = ", ".join(f"{found['image']} of post {found['post']}" for found in (broken or missing)[:_NAMES_SHOWN])
+        if broken and broken_images == "error":
+            raise ValueError(
+                f"Split {split}: {len(broken)} pictures cannot be read ({names}; {broken[0]['reason']}). Replace "
+                "them, or set `broken_images` to 'drop' to go on without them."
+            )
+        if broken or missing:
+            logger.warning(
+                "Split %s: %d pictures are missing and %d broken; their posts go on without them (%s%s). run.json "
+                "names them all.",
+                split,
+                len(missing),
+                len(broken),
+                names,
+                ", ..." if len(broken) + len(missing) > _NAMES_SHOWN else "",
+            )
+
+
 def _complete(name: str, split: Dataset, args: DataArguments, with_images: bool) -> tuple[Dataset, list[str]]:
     """Join a split's pictures if they are wanted and at hand, and say so if they are not."""
     if with_images and args.images_dirs:
+        num_unchecked = sum(checksum is None for checksums in split["image_sha256"] for checksum in checksums)
+        if num_unchecked:
+            logger.warning(
+                "Split %s: %d pictures are joined by name alone: this copy was made of text and knows no checksums.",
+                name,
+                num_unchecked,
+            )
         split, unjoined = join_pictures(split, args.images_dirs)
         if unjoined:
             shown, more = "; ".join(unjoined[:_NAMES_SHOWN]), len(unjoined) - _NAMES_SHOWN

@@ -29,6 +29,7 @@ Args:
 
 _DETAIL = re.compile(r"_(strict|macro|weighted)_|_[^_]+_(precision|recall|support)$")
 # A source may be called anything, so that only the beginning and the end of a key say what it is.
+MAX_SOURCES = 20
 _SOURCE = re.compile(r"[^_]+_source_")
 _SOURCE_DETAILS = ("_strict_f1", "_support", "_posts")
 
@@ -104,7 +105,8 @@ def score_sources(
 
     Returns:
         For each source ``precision``, ``recall``, ``f1``, ``strict_f1`` and ``support`` as of `NERMetric`, and the
-        number of ``posts``; nothing if all posts are of one source, which the figures of the whole describe.
+        number of ``posts``; nothing if all posts are of one source, which the figures of the whole
+        describe, or of more than `MAX_SOURCES`, which are no parts of a corpus.
 
     Raises:
         ValueError: If there is not one source per post, or a source cannot be scored (see `NERMetric.compute`).
@@ -113,7 +115,7 @@ def score_sources(
     for predicted, gold, source in zip(predictions, references, sources, strict=True):
         name = "unknown" if source in (None, "") else str(source)
         posts_of.setdefault(name, []).append((predicted, gold))
-    if len(posts_of) < 2:
+    if not 2 <= len(posts_of) <= MAX_SOURCES:
         return {}
     scores = {}
     for name, posts in posts_of.items():

@@ -25,6 +25,7 @@ def flags(tiny_backbones, tmp_path):
     text, vision = map(str, tiny_backbones)
     backbones = ["--text_backbone", text, "--vision_backbone", vision, "--max_length", "32", "--window_overlap", "8"]
     run = ["--do_train", "--do_eval", "--do_predict", "--num_train_epochs", "1", "--use_cpu", "--disable_tqdm", "true"]
+    run += ["--broken_images", "drop"]
     return [*backbones, *run, "--output_dir", str(tmp_path / "run")]
 
 

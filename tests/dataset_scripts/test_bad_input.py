@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -107,7 +108,12 @@ def test_zip_bomb_is_left_out_and_never_grows(release):
             entry.write(bytes(2**20))
     assert bomb.stat().st_size < 2**20
     roots = [str(bomb), str(release / "images"), str(release / "new_images.zip")]
-    (found,) = build(release, "--images", *roots)["splits"]["test"]["broken_images"]
+    tracemalloc.start()
+    try:
+        (found,) = build(release, "--images", *roots)["splits"]["test"]["broken_images"]
+        assert tracemalloc.get_traced_memory()[1] < 30 * 2**20  # a tenth of what it unpacks to
+    finally:
+        tracemalloc.stop()
     assert found["image"] == "10_0.jpg"
     assert "larger than" in found["reason"]
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import zipfile
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
@@ -22,6 +23,7 @@ from dataset_scripts.mner_mi_plus import MNERMIPlus
 from dataset_scripts.published_counts import PUBLISHED_COUNTS
 from dataset_scripts.twitter2015 import Twitter2015
 from dataset_scripts.twitter2017 import Twitter2017
+from tests.small_release import PICTURES
 
 DATA = Path(os.environ.get("IQCR_MI_DATA", Path(__file__).resolve().parents[2] / "../shared/data"))
 TWITTER_2017 = DATA / "twitter2017"
@@ -82,7 +84,7 @@ def test_twitter_2017_words_are_the_lines_of_its_files(tweets):
         words = [line.rpartition(b"\t")[0].decode() for line in lines]
         assert [word for tokens in corpus[split]["tokens"] for word in tokens] == words
         assert {
-            "file": f"twitter2017/{name}",
+            "file": name,
             "bytes": len(content),
             "sha256": hashlib.sha256(content).hexdigest(),
         } in (report["sources"])
@@ -140,8 +142,14 @@ def test_twitter_2015_is_known_by_its_illegal_tags(tmp_path):
         (tmp_path / f"{name}.txt").write_text("\n".join(texts))
     builder = Twitter2015(data_dir=str(tmp_path), with_images=False)
     assert build_corpus(builder, tmp_path / "out")["variant"] == "published"
+    (tmp_path / "original").mkdir()
+    for name in ("train.txt", "valid.txt", "test.txt"):
+        (tmp_path / "original" / name).write_text((tmp_path / name).read_text())
     text = (tmp_path / "test.txt").read_text()
     (tmp_path / "test.txt").write_text(text.replace("I-PER", "B-PER", 1))  # as a corrected copy has it
+    repaired = Twitter2015(data_dir=str(tmp_path / "original"), with_images=False, illegal_tags="repair")
+    report = build_corpus(repaired, tmp_path / "repaired")
+    assert (report["variant"], report["splits"]["test"]["entities_begun"]["PER"]) == ("published", 135)
     corrected = Twitter2015(data_dir=str(tmp_path), with_images=False)
     with pytest.raises(
         ValueError, match=r"test illegal steps 134 instead of 135, test entities begun 5,073 instead of 5,072"
@@ -187,11 +195,11 @@ def test_report_lists_every_fault_by_name(release):
         "text/MNER-UNI_train.txt",
         "text/MNER-UNI_val.txt",
         "text/MNER-UNI_test.txt",
-        "MNER-MI/new_images.zip",
-        "MNER-MI/twitter2017_images.zip",
+        "new_images.zip",
+        "twitter2017_images.zip",
     ]
     assert validation["text"]["posts_with_url"] == 1
-    assert (report["variant"], len(report["differences"])) == ("unrecognised", 21)
+    assert (report["variant"], len(report["differences"])) == ("unrecognised", 21 + 1)
     page = (output / "build_report.html").read_text()
     HTMLParser().feed(page)
     for name in ("7_1.jpg", "7_0.jpg", "8_0.jpg"):
@@ -206,6 +214,7 @@ def test_published_image_counts_stand_against_the_files_that_are_there(release, 
         for split, counts in report["splits"].items()
     }
     monkeypatch.setitem(PUBLISHED_COUNTS, "mner-mi", published)
+    monkeypatch.setattr("dataset_scripts.published_counts.MAX_BROKEN_SHARE", 0.4)  # one of three is, here
     with pytest.raises(ValueError, match=r"train images 6 instead of 7\. Missing pictures: 7_1\.jpg\."):
         build_corpus(MNERMI(data_dir=str(release)), release.parent / "b")
     assert not (release.parent / "b").exists()
@@ -313,3 +322,64 @@ def test_posts_without_any_entity_are_refused(tmp_path):
     (tmp_path / "train.txt").write_text("no O\n")
     with pytest.raises(ValueError, match="has an entity: there is nothing to learn"):
         FolderPosts(data_dir=str(tmp_path))
+
+
+def test_split_without_posts_is_refused(tmp_path, release):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "train.txt").write_text("Kobe B-PER\n")
+    (tmp_path / "mine" / "test.txt").write_text("\n")
+    with pytest.raises(ValueError, match=r"'test' of .* has no posts\. A data set cannot hold an empty split"):
+        build_corpus(FolderPosts(data_dir=str(tmp_path / "mine")), tmp_path / "out")
+    (release / "new_images.zip").unlink()
+    builder = MNERMI(data_dir=str(release), broken_images="drop-post")
+    with pytest.raises(ValueError, match=r"'train' of .* has no posts left: all 2 were dropped for their pictures"):
+        build_corpus(builder, tmp_path / "out", verify=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_pictures_that_are_there_and_cannot_be_used_are_no_published_copy(release, monkeypatch):
+    (release / "images" / "7_1.jpg").write_bytes((release / "images" / "5302_0.jpg").read_bytes())
+    whole = build_corpus(MNERMI(data_dir=str(release)), release.parent / "a", verify=False)
+    published = {split: {"images": counts["images_listed"]} for split, counts in whole["splits"].items()}
+    monkeypatch.setitem(PUBLISHED_COUNTS, "mner-mi", published)
+    for path in (release / "images").iterdir():
+        path.write_bytes(b"<html>404</html>")
+    with pytest.raises(ValueError, match="MNER-MI: train readable images"):
+        build_corpus(MNERMI(data_dir=str(release)), release.parent / "b")
+    # An archive that names its pictures and cannot give them has none: two entries could be the one that is meant.
+    for path in (release / "images").iterdir():
+        path.unlink()
+    with zipfile.ZipFile(release / "new_images.zip", "w") as archive:
+        for name, content in PICTURES.items():
+            archive.writestr(f"a/{name}", content or b"")
+            archive.writestr(f"b/{name}", content or b"")
+    with pytest.raises(ValueError, match="MNER-MI: train images 0 instead of 7"):
+        build_corpus(MNERMI(data_dir=str(release)), release.parent / "b")
+
+
+def test_files_that_change_while_they_are_read_end_the_build(release, monkeypatch):
+    builder = MNERMI(data_dir=str(release))
+    text = release / "text" / "MNER-MI_train.txt"
+
+    def rows(split, *arguments, **options):
+        yield from MNERMI.rows(builder, split, *arguments, **options)
+        if split == "test":
+            text.write_text(text.read_text().replace("Washington", "Jefferson"))
+
+    monkeypatch.setattr(builder, "rows", rows)
+    with pytest.raises(ValueError, match="The files of MNER-MI changed while they were read"):
+        build_corpus(builder, release.parent / "built", verify=False)
+    assert not (release.parent / "built").exists()
+
+
+def test_output_inside_an_image_root_is_refused(release):
+    with pytest.raises(ValueError, match="lies inside the image folder"):
+        build_corpus(MNERMI(data_dir=str(release)), release / "images" / "built", verify=False)
+
+
+def test_output_may_be_a_link_to_an_empty_folder(twitter2017, tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    build_corpus(Twitter2017(data_dir=str(twitter2017)), tmp_path / "link", verify=False)
+    assert load_dataset(str(tmp_path / "link"))["test"].num_rows == 1
+    assert (tmp_path / "link").is_symlink()

@@ -20,6 +20,13 @@ from dataset_scripts.build import main
 
 source, output = sys.argv[1:]
 command = ["mner-mi", "--source", source, "--no-verify", "--output"]
+from huggingface_hub import HfApi
+HfApi().create_repo("me/mner-mi", repo_type="dataset")
+for name in ("other/x-00000-of-00001.parquet", "train-00000-of-00009.parquet"):  # somebody's own, an earlier push's
+    HfApi().upload_file(path_or_fileobj=b"PAR1", path_in_repo=name, repo_id="me/mner-mi", repo_type="dataset")
+main([*command, output + "/a"])
+for name in ("notes.txt", "5302_0.jpg"):
+    open(output + "/a/" + name, "w").write("JFIF")
 main([*command, output + "/a", "--push-to-hub", "me/mner-mi"])
 main([*command, output + "/b", "--push-to-hub", "me/mner-mi-pictures", "--include-images"])
 main([*command, output + "/c", "--push-to-hub", "me/mner-mi-pictures"])  # takes the place of the one before
@@ -60,7 +67,7 @@ def test_what_was_pushed_comes_back_streaming_and_not(release, tmp_path):
         run_with_hub(hub, ["-c", PUSH, str(release), str(tmp_path)], tmp_path / "pusher")
         # The making of the repository and one commit a push: nobody ever saw half of a data set.
         text, pictures = hub.commits("me/mner-mi"), hub.commits("me/mner-mi-pictures")
-        assert [len(text), len(pictures)] == [2, 3]
+        assert [len(text), len(pictures)] == [4, 3]
         printed = run_with_hub(hub, ["-c", LOAD, pictures[1].id], tmp_path / "loader")
         assert hub.unhandled == []
     loaded = json.loads(printed.splitlines()[-1])
@@ -72,6 +79,14 @@ def test_what_was_pushed_comes_back_streaming_and_not(release, tmp_path):
         f"me/mner-mi-pictures@{pictures[1].id} True": whole,
         "me/mner-mi-pictures@main False": bare,
         "me/mner-mi-pictures@main True": bare,
+    }
+    assert text[-1].files.pop("other/x-00000-of-00001.parquet") == b"PAR1"
+    assert set(text[-1].files) == {
+        ".gitattributes",
+        "README.md",
+        "build_report.json",
+        "build_report.html",
+        *(f"{split}-00000-of-00001.parquet" for split in SPLITS),
     }
     for name, content in text[-1].files.items():
         assert str(tmp_path).encode() not in content, name  # nothing of where somebody keeps the release

@@ -12,8 +12,8 @@ from dataset_scripts.report_page import render_page
 # The names of the schema's own fields. Every other string of a report comes from files.
 FIELDS = re.findall(
     r"\w+",
-    """schema corpus title citation homepage variant pictures made_from versions sources file bytes sha256 tag_names
-    splits posts posts_by_source images images_listed images_found images_sha256 posts_by_number_of_images entities
+    """schema corpus title citation homepage variant pictures pictures_were_read made_from versions sources file
+    bytes sha256 tag_names splits posts posts_by_source images images_listed images_found images_sha256 posts_by_number_of_images entities
     entities_begun illegal_steps missing_images broken_images repaired_images dropped_posts repaired_tags text post
     image reason where what published differences split here texts_in_two_splits entities_seen_in_training seen
     unseen""",
@@ -58,6 +58,7 @@ def make_report():
         "homepage": "https://github.com/JinFish/MNER-MI",
         "variant": "published",
         "pictures": "included",
+        "pictures_were_read": True,
         "made_from": {"illegal_tags": "keep"},
         "versions": {"python": "3.11.2"},
         "sources": [{"file": "text/MNER-MI_train.txt", "bytes": 1234567, "sha256": "0a" * 32}],
@@ -235,7 +236,7 @@ def test_without_published_counts_nothing_is_compared():
 
 
 def test_pictures_that_nobody_read_are_compared_by_name_and_not_called_faultless():
-    report = make_report() | {"pictures": "left out"}
+    report = make_report() | {"pictures": "left out", "pictures_were_read": False}
     for counts in report["splits"].values():
         counts |= {"images": 0, "images_found": 0, "images_sha256": None, "posts_by_number_of_images": {"0": 1}}
     page = Page(render_page(report))

@@ -48,7 +48,7 @@ def loaded(posts) -> dict[str, list[dict]]:
 
 
 def test_corpus_by_name_is_built_once_and_tells_which_copy_it_is(release, caplog):
-    arguments = DataArguments(dataset="mner-mi-plus", dataset_source=str(release))
+    arguments = DataArguments(dataset="mner-mi-plus", dataset_source=str(release), broken_images="drop")
     posts, record = load_posts(arguments)
     assert loaded(posts) == rows(MNERMIPlus(data_dir=str(release)))
     assert posts["train"].features == post_features() | {"images": List(Image(decode=False))}
@@ -59,11 +59,16 @@ def test_corpus_by_name_is_built_once_and_tells_which_copy_it_is(release, caplog
     assert load_posts(arguments)[0]["train"]._fingerprint == posts["train"]._fingerprint
 
 
+def test_broken_pictures_of_a_corpus_by_name_are_refused_by_default(release):
+    with pytest.raises(ValueError, match=r"validation: 1 pictures cannot be read \(8_0\.jpg of post 8; .*'drop'"):
+        load_posts(DataArguments(dataset="mner-mi", dataset_source=str(release)))
+
+
 def test_corpus_by_name_without_a_source_is_looked_for_in_data(release, tmp_path, monkeypatch):
     (tmp_path / "data").mkdir()
     release.rename(tmp_path / "data" / "mner-mi")
     monkeypatch.chdir(tmp_path)
-    assert load_posts(DataArguments(dataset="mner-mi"))[0]["test"]["id"] == ["10"]
+    assert load_posts(DataArguments(dataset="mner-mi", broken_images="drop"))[0]["test"]["id"] == ["10"]
     with pytest.raises(FileNotFoundError, match=r"data/twitter2017/train\.txt"):
         load_posts(DataArguments(dataset="twitter2017"))
 
@@ -78,7 +83,7 @@ def test_pictures_are_asked_for_only_by_a_model_that_takes_them(release):
     assert text_only["train"].column_names == ["id", "tokens", "ner_tags", "images", "url", "source"]
     assert text_only["train"]["images"] == [[], []]
     roots = [str(release.parent / "images"), str(release.parent / "new_images.zip")]
-    arguments = DataArguments(dataset="mner-mi", dataset_source=str(release), images_dirs=roots)
+    arguments = DataArguments(dataset="mner-mi", dataset_source=str(release), images_dirs=roots, broken_images="drop")
     posts, _ = load_posts(arguments)
     assert [len(images) for images in posts["train"]["images"]] == [5, 1]
 
@@ -170,11 +175,12 @@ def test_pictures_that_cannot_be_joined_are_left_out_with_their_scores(release, 
     assert "quality_scores" not in load_posts(DataArguments(dataset=str(tmp_path / "scored")))[0]["train"].column_names
 
 
-def test_text_build_is_joined_by_name_alone(release, tmp_path):
+def test_text_build_is_joined_by_name_alone(release, tmp_path, caplog):
     build_corpus(MNERMI(data_dir=str(release), with_images=False), tmp_path / "text", verify=False)
     roots = [str(release / "images"), str(release / "new_images.zip")]
     posts, record = load_posts(DataArguments(dataset=str(tmp_path / "text"), images_dirs=roots))
     assert loaded(posts) == rows(MNERMI(data_dir=str(release)))
+    assert "Split train: 7 pictures are joined by name alone" in caplog.text
     assert [len(record["unjoined_images"][split]) for split in ("train", "validation")] == [1, 1]  # missing, broken
 
 
