@@ -13,10 +13,10 @@ from dataset_scripts.report_page import render_page
 FIELDS = re.findall(
     r"\w+",
     """schema corpus title citation homepage variant pictures pictures_were_read made_from versions sources file
-    bytes sha256 tag_names splits posts posts_by_source images images_listed images_found images_sha256 posts_by_number_of_images entities
-    entities_begun illegal_steps missing_images broken_images repaired_images dropped_posts repaired_tags text post
-    image reason where what published differences split here texts_in_two_splits entities_seen_in_training seen
-    unseen""",
+    bytes sha256 tag_names splits posts posts_by_source images images_listed images_found images_sha256
+    posts_by_number_of_images entities entities_begun illegal_steps missing_images broken_images
+    repaired_images dropped_posts repaired_tags text post image reason where what published differences split
+    here texts_in_two_splits entities_seen_in_training seen unseen""",
 )
 EVIL = [
     "<script>alert(1)</script>",
