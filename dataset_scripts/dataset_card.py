@@ -117,7 +117,7 @@ post = posts[{split}][0]
 print([(word, names[tag]) for word, tag in zip(post["tokens"], post["ner_tags"])], post["images"])
 
 streamed = load_dataset({json.dumps(where)}, split={split}, streaming=True)  # reads posts as they are needed
-print(next(iter(streamed))["id"])
+print(sum(len(post["tokens"]) for post in streamed), "words")
 ```"""
     left_out = report["pictures"] == "left out"
     columns = {

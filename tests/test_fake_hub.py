@@ -212,7 +212,7 @@ print(json.dumps({
     "streamed": {split: describe(posts) for split, posts in streamed.items()},
     "old": {split: describe(posts) for split, posts in old.items()},
     "other": describe(load_dataset("user/posts", "other", split="test", streaming=True)),
-    "sizes": [image.size for image in loaded["test"][0]["images"] + next(iter(streamed["test"]))["images"]],
+    "sizes": [image.size for image in loaded["test"][0]["images"] + list(streamed["test"])[0]["images"]],
     "errors": [error_of(load_dataset, "user/none"), error_of(load_dataset, "user/posts", revision="none")],
 }))
 """
