@@ -72,9 +72,7 @@ def build_corpus(builder: PostsBuilder, output: str | Path, verify: bool = True)
             raise ValueError(f"The files of {builder.TITLE} changed while they were read. Build again when they rest.")
         if verify:
             _refuse(builder, report["differences"], splits)
-        write_text(folder, REPORT_FILE, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
-        write_text(folder, PAGE_FILE, render_page(report))
-        write_text(folder, CARD_FILE, render_card(report))
+        write_report(folder, report)
     return report
 
 
@@ -123,6 +121,18 @@ def cached_build(builder: PostsBuilder) -> tuple[Path, dict[str, Any]]:
 def read_report(folder: str | Path) -> dict[str, Any]:
     """Read the build report of a folder."""
     return json.loads(Path(folder, REPORT_FILE).read_text(encoding="utf-8"))
+
+
+def write_report(folder: Path, report: dict[str, Any]) -> None:
+    """Write a build report into a folder, as JSON, as a page and as the dataset card.
+
+    Args:
+        folder: What `new_dataset_folder` gave.
+        report: The report.
+    """
+    write_text(folder, REPORT_FILE, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    write_text(folder, PAGE_FILE, render_page(report))
+    write_text(folder, CARD_FILE, render_card(report))
 
 
 def _require_outside(output: str | Path, builder: PostsBuilder) -> None:

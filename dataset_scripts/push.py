@@ -1,7 +1,6 @@
 """A built folder to the Hub, in one commit: texts, tags, picture names, and pictures only if that was asked for."""
 
 import hashlib
-import json
 import re
 import tempfile
 from collections.abc import Iterator
@@ -12,10 +11,9 @@ import datasets
 from datasets import Features, List, Value
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
-from .corpus_build import CARD_FILE, PAGE_FILE, read_report
+from .corpus_build import CARD_FILE, PAGE_FILE, read_report, write_report
 from .dataset_card import render_card
-from .dataset_folder import REPORT_FILE, new_dataset_folder, write_split, write_text
-from .report_page import render_page
+from .dataset_folder import REPORT_FILE, new_dataset_folder, write_split
 
 _TEXTS = (REPORT_FILE, PAGE_FILE, CARD_FILE)
 # The files of a build's splits, as `write_split` names them.
@@ -69,9 +67,7 @@ def leave_out_pictures(folder: str | Path, output: str | Path) -> dict[str, Any]
             features["image_sha256"] = List(Value("string"))
             undecoded = posts.cast_column("images", List(datasets.Image(decode=False)))
             write_split(copy, split, _without_pictures(undecoded), features, counts["posts"])
-        write_text(copy, REPORT_FILE, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
-        write_text(copy, PAGE_FILE, render_page(report))
-        write_text(copy, CARD_FILE, render_card(report))
+        write_report(copy, report)
     return report
 
 
