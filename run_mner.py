@@ -1,13 +1,12 @@
 """Train, evaluate and predict: ``python run_mner.py recipes/X.json [--any_flag value]``, or ``accelerate launch``."""
 
-import dataclasses
 import sys
 from pathlib import Path
 
 from transformers import set_seed
 
 from mner_training.arguments import parse_arguments
-from mner_training.building import build_model, build_processor, uses_images
+from mner_training.building import build_model, build_processor, uses
 from mner_training.checkpoints import last_checkpoint, prepare_output_dir
 from mner_training.corpus_loading import load_posts
 from mner_training.data import (
@@ -20,6 +19,7 @@ from mner_training.data import (
 )
 from mner_training.data_collator import PostCollator
 from mner_training.metrics import headline
+from mner_training.missing_scores import add_missing_scores
 from mner_training.report import run_record, write_json, write_predictions
 from mner_training.trainer import MNERTrainer
 
@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         ValueError: If arguments, posts and model do not fit together.
         FileExistsError: If the output folder holds an earlier run.
     """
-    model_args, data_args, args = parse_arguments(sys.argv[1:] if argv is None else argv)
+    model_args, data_args, args, scoring_args = parse_arguments(sys.argv[1:] if argv is None else argv)
     if not (args.do_train or args.do_eval or args.do_predict):
         raise ValueError("Nothing to do: set do_train, do_eval or do_predict in the recipe or as flags.")
     set_seed(args.seed)
@@ -47,24 +47,26 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
             prepare_output_dir(args.output_dir, args.do_train, args.overwrite_output_dir)
 
     with args.main_process_first(desc="loading the posts"):
-        posts, corpus = load_posts(data_args, with_images=uses_images(model_args))
-    train_posts = get_split(posts, data_args.train_split) if args.do_train else None
-    labels = training_labels(train_posts) if args.do_train else None
-    means = mean_scores(train_posts) if args.do_train else {}
-    model = build_model(model_args, labels, means)
-    processor = build_processor(model_args)
-    model.freeze_backbones(text=args.freeze_text, vision=args.freeze_vision)
-
+        posts, corpus = load_posts(data_args, with_images=uses(model_args, "use_images"))
     names = [
         data_args.train_split if args.do_train else None,
         data_args.validation_split if args.do_eval else None,  # set as well by an eval_strategy
         data_args.test_split if args.do_predict else None,
     ]
+    posts = {name: get_split(posts, name) for name in dict.fromkeys(names) if name}  # two may be the same
+    processor = build_processor(model_args, scoring_args)
+    posts, scores = add_missing_scores(posts, processor, model_args, data_args, scoring_args, corpus.get("scores"))
+    train_posts = posts[data_args.train_split] if args.do_train else None
+    labels = training_labels(train_posts) if args.do_train else None
+    means = mean_scores(train_posts) if args.do_train else {}
+    model = build_model(model_args, labels, means)
+    model.freeze_backbones(text=args.freeze_text, vision=args.freeze_vision)
+
     with args.main_process_first(desc="preparing the posts"):
         splits = {
             name: encode_split(
                 name,
-                get_split(posts, name),
+                split,
                 processor,
                 model.config.labels,
                 with_images=model.config.use_images,
@@ -72,8 +74,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
                 illegal_tags=data_args.illegal_tags,
                 num_proc=data_args.preprocessing_num_workers,
             )
-            for name in dict.fromkeys(names)  # two may be the same
-            if name
+            for name, split in posts.items()
         }
     warn_of_missing_scores(splits.values(), model.config)
     train, validation, test = (splits.get(name) for name in names)
@@ -90,8 +91,10 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     output_dir = Path(args.output_dir)
     if trainer.is_world_process_zero():
         # Before the training: a run that is stopped should have its record too, and the sources may change meanwhile.
-        recipe = {**dataclasses.asdict(model_args), **dataclasses.asdict(data_args), **args.to_dict()}
-        data = {split.name: describe_split(split) for split in splits.values()} | {"corpus": corpus}
+        arguments = (model_args, data_args, scoring_args)
+        recipe = {name: value for part in arguments for name, value in vars(part).items()} | args.to_dict()
+        data = {split.name: describe_split(split) for split in splits.values()}
+        data["corpus"] = corpus | {"scores": scores}
         write_json(output_dir / "run.json", run_record(recipe, data))
 
     results = {}

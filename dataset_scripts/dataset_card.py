@@ -128,9 +128,14 @@ print(sum(len(post["tokens"]) for post in streamed), "words")
         "url": "where it was posted; may be empty",
         "source": "the corpus it comes from",
     }
+    scored_by = {kind: _markdown(spec["name"]) for kind, spec in report.get("scores", {}).items()}
     if report["corpus"] == _GENERATED:
-        columns["quality_scores"] = "one per picture, 0 to 1, planted"
-        columns["relevance_scores"] = "one per picture, -1 to 1, planted"
+        scored_by = {"quality_scorer": "planted", "relevance_scorer": "planted"} | scored_by
+    if "quality_scorer" in scored_by:
+        columns["quality_scores"] = f"one per picture, 0 to 1: {scored_by['quality_scorer']}"
+    if "relevance_scorer" in scored_by:
+        columns["relevance_scores"] = f"one per picture, -1 to 1: {scored_by['relevance_scorer']}"
+    if report["corpus"] == _GENERATED:
         columns["picture_kinds"] = "how each picture was made"
     if left_out:
         columns["image_names"] = "file names of its pictures, in order"

@@ -13,9 +13,9 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
 from .corpus_build import CARD_FILE, PAGE_FILE, read_report, write_report
 from .dataset_card import render_card
-from .dataset_folder import REPORT_FILE, new_dataset_folder, write_split
+from .dataset_folder import REPORT_FILE, SCORES_FILE, new_dataset_folder, write_split, write_text
 
-_TEXTS = (REPORT_FILE, PAGE_FILE, CARD_FILE)
+_TEXTS = (REPORT_FILE, PAGE_FILE, CARD_FILE, SCORES_FILE)
 # The files of a build's splits, as `write_split` names them.
 _SHARD = re.compile(r"[^/]+-\d{5}-of-\d{5}\.parquet")
 
@@ -68,6 +68,8 @@ def leave_out_pictures(folder: str | Path, output: str | Path) -> dict[str, Any]
             undecoded = posts.cast_column("images", List(datasets.Image(decode=False)))
             write_split(copy, split, _without_pictures(undecoded), features, counts["posts"])
         write_report(copy, report)
+        if Path(folder, SCORES_FILE).is_file():
+            write_text(copy, SCORES_FILE, Path(folder, SCORES_FILE).read_text(encoding="utf-8"))
     return report
 
 

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,10 @@ from typing import Any
 from transformers import HfArgumentParser, TrainingArguments
 
 from modeling_iqcr import IQCRConfig
+from processing_iqcr.scorers import SCORER_KINDS, read_spec
 
+# The value of a scorer's argument that switches a checkpoint's or a recipe's scorer off.
+NO_SCORER = "none"
 # Keys of a recipe that are for its reader: what it is, and where each value comes from.
 RECIPE_NOTES = ("description", "sources")
 # What a run may not set in the model's configuration: the backbones and the data decide it.
@@ -123,6 +127,40 @@ class DataArguments:
 
 
 @dataclass
+class ScoringArguments:
+    """Who scores the pictures that a data set has no scores for."""
+
+    quality_scorer: str | None = field(
+        default=None,
+        metadata={
+            "help": 'Quality (Eq. 3): a metric of pyiqa by name, such as maniqa, or JSON such as \'{"name": "maniqa", '
+            '"num_crops": 20}\'; or a registered scorer. Default: that of the checkpoint, else none; `none` for none.'
+        },
+    )
+    relevance_scorer: str | None = field(
+        default=None,
+        metadata={
+            "help": "Relevance (Eq. 4): a model of open_clip by name, such as ViT-B-32-quickgelu, a folder, or JSON "
+            'such as \'{"name": "ViT-B-32-quickgelu", "pretrained": "openai"}\'; likewise.'
+        },
+    )
+    scorers_file: str | None = field(
+        default=None, metadata={"help": "Python file of yours that is run first: it registers scorers of your own."}
+    )
+    score_cache: str | None = field(
+        default=None, metadata={"help": "File that keeps the scores. Default: one in the cache of datasets."}
+    )
+    yes: bool = field(default=False, metadata={"help": "Begin also scoring that will take more than an hour."})
+
+    def __post_init__(self):
+        for kind in SCORER_KINDS:
+            value = getattr(self, kind)
+            if isinstance(value, str) and value.lstrip().startswith("{"):
+                value = _from_json(value, kind)
+            setattr(self, kind, value if value in (None, NO_SCORER) else read_spec(kind, value))
+
+
+@dataclass
 class MNERTrainingArguments(TrainingArguments):
     """The Trainer's arguments, with the defaults of this task: best checkpoint by validation F1, lazy pictures."""
 
@@ -157,40 +195,70 @@ class MNERTrainingArguments(TrainingArguments):
         super().__post_init__()
 
 
+# What a recipe of `run_mner.py` may hold.
+RECIPE_ARGUMENTS = (ModelArguments, DataArguments, MNERTrainingArguments, ScoringArguments)
+
+
 class _Parser(HfArgumentParser):
     """A parser whose errors are exceptions, without two pages of usage before them."""
 
     def error(self, message: str):
-        raise ValueError(f"{message}. `python run_mner.py --help` lists all arguments.")
+        raise ValueError(f"{message}. `python {self.prog} --help` lists all arguments.")
 
 
-def parse_arguments(argv: list[str]) -> tuple[ModelArguments, DataArguments, MNERTrainingArguments]:
+def parse_arguments(
+    argv: list[str],
+) -> tuple[ModelArguments, DataArguments, MNERTrainingArguments, ScoringArguments]:
     """Read a recipe and the flags after it.
 
     Args:
         argv: Command-line arguments; the first one may be a recipe (``*.json``), flags override its values.
 
     Returns:
-        The arguments of model, data and training.
+        The arguments of model, data, training and scoring.
 
     Raises:
         ValueError: If the recipe is no JSON object, an argument is unknown or has a wrong value, or arguments do not
             fit together.
         FileNotFoundError: If there is no such recipe.
     """
+    return parse_recipe(argv, RECIPE_ARGUMENTS, "run_mner.py")
+
+
+def parse_recipe(argv: list[str], dataclass_types: tuple[type, ...], prog: str) -> tuple:
+    """Read of a recipe, and of the flags after it, what a program asks for.
+
+    Args:
+        argv: Command-line arguments; the first one may be a recipe (``*.json``), flags override its values.
+        dataclass_types: What the program takes. Of a recipe it may pass over the rest of `RECIPE_ARGUMENTS`.
+        prog: The program's name, for its errors.
+
+    Returns:
+        One object of each type.
+
+    Raises:
+        ValueError: As `parse_arguments`.
+        FileNotFoundError: If there is no such recipe.
+    """
     # An abbreviated flag would set another argument than the one that was meant, and say nothing.
-    parser = _Parser((ModelArguments, DataArguments, MNERTrainingArguments), allow_abbrev=False)
+    parser = _Parser(dataclass_types, allow_abbrev=False, prog=prog)
     if argv and argv[0].endswith(".json"):
         recipe = read_recipe(argv[0])
-        known = {field.name for dataclass in parser.dataclass_types for field in fields(dataclass) if field.init}
-        unknown = sorted(set(recipe) - known)
+        in_recipes, taken = _field_names(RECIPE_ARGUMENTS), _field_names(set(RECIPE_ARGUMENTS) & set(dataclass_types))
+        unknown = sorted(set(recipe) - in_recipes)
         if unknown:
             raise ValueError(f"Recipe {argv[0]}: unknown {', '.join(unknown)}. `python run_mner.py --help` lists all.")
+        recipe = {name: value for name, value in recipe.items() if name in taken}
         # What has no form as a flag stays as it is; everything else is a flag, checked as flags are.
         as_is = {name: value for name, value in recipe.items() if value is None or isinstance(value, list)}
         parser.set_defaults(**as_is)
         argv = [_as_flag(name, value) for name, value in recipe.items() if name not in as_is] + argv[1:]
     return parser.parse_args_into_dataclasses(args=_merge_model_config(argv), look_for_args_file=False)
+
+
+def _field_names(dataclass_types: Iterable[type]) -> set[str]:
+    """The names of what dataclasses take."""
+    return {field.name for dataclass in dataclass_types for field in fields(dataclass) if field.init}
 
 
 def _merge_model_config(argv: list[str]) -> list[str]:

@@ -13,8 +13,10 @@ from transformers import (
     ViTImageProcessorPil,
 )
 
+from mner_training.arguments import NO_SCORER
 from modeling_iqcr import IQCRForTokenClassification
 from processing_iqcr import IQCRProcessor
+from processing_iqcr.scorers import SCORER_KINDS
 from processing_iqcr.word_tokenization import keeps_word_starts
 
 PACKAGE_PREFIX = "package:"
@@ -47,11 +49,12 @@ def load_tokenizer(name: str, revision: str | None = None):
     return tokenizer
 
 
-def build_processor(args) -> IQCRProcessor:
+def build_processor(args, scoring=None) -> IQCRProcessor:
     """The processor for the arguments' backbones, or that of a checkpoint with what the arguments change.
 
     Args:
         args: `ModelArguments`.
+        scoring: `ScoringArguments`, whose scorers the processor will name; ``None`` leaves a checkpoint's.
 
     Returns:
         The processor.
@@ -65,11 +68,16 @@ def build_processor(args) -> IQCRProcessor:
         "max_images": args.model_config.get("max_images"),
     }
     asked = {name: value for name, value in asked.items() if value is not None}
+    for kind in SCORER_KINDS:
+        spec = getattr(scoring, kind, None)
+        if spec is not None:
+            asked[kind] = None if spec == NO_SCORER else spec
     if args.model_name_or_path:
         saved = AutoProcessor.from_pretrained(
             args.model_name_or_path, revision=args.model_revision, trust_remote_code=args.trust_remote_code
         )
-        fields = {name: getattr(saved, name) for name in ("max_length", "window_overlap", "max_images")} | asked
+        kept = ("max_length", "window_overlap", "max_images", *SCORER_KINDS)
+        fields = {name: getattr(saved, name) for name in kept} | asked
         return type(saved)(saved.image_processor, saved.tokenizer, **fields) if asked else saved
     text = resolve_backbone(args.text_backbone)
     positions = getattr(AutoConfig.from_pretrained(text, revision=args.text_revision), "max_position_embeddings", None)
@@ -86,23 +94,24 @@ def build_processor(args) -> IQCRProcessor:
     return IQCRProcessor(image_processor, load_tokenizer(text, args.text_revision), **asked)
 
 
-def uses_images(args) -> bool:
-    """Tell whether a model will take images, before there is one.
+def uses(args, switch: str) -> bool:
+    """Tell whether a model will have a part, before there is one.
 
     Args:
         args: `ModelArguments`.
+        switch: A field of the configuration: ``use_images``, ``use_quality`` or ``use_relevance``.
 
     Returns:
-        ``False`` only for a model that is text-only by its arguments or its checkpoint's configuration.
+        ``False`` only for a model that lacks it by its arguments or its checkpoint's configuration.
     """
-    if "use_images" in args.model_config:
-        return args.model_config["use_images"]
+    if switch in args.model_config:
+        return args.model_config[switch]
     if not args.model_name_or_path:
-        return args.vision_backbone is not None
+        return switch != "use_images" or args.vision_backbone is not None
     config = AutoConfig.from_pretrained(
         args.model_name_or_path, revision=args.model_revision, trust_remote_code=args.trust_remote_code
     )
-    return getattr(config, "use_images", True)
+    return getattr(config, switch, True)
 
 
 def build_model(args, labels: list[str] | None, means: dict[str, float]):

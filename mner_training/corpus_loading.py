@@ -11,7 +11,7 @@ from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 from transformers.utils import logging
 
 from dataset_scripts.corpus_build import cached_build
-from dataset_scripts.dataset_folder import REPORT_FILE
+from dataset_scripts.dataset_folder import REPORT_FILE, SCORES_FILE
 from dataset_scripts.folder_files import find_folder_files
 from dataset_scripts.picture_joining import NAME_COLUMNS, join_pictures, lacks_pictures
 from dataset_scripts.posts_builder import PostsBuilder
@@ -52,8 +52,11 @@ def load_posts(args: DataArguments, with_images: bool = True) -> tuple[DatasetDi
         posts = datasets.load_dataset(str(folder))
     else:
         posts = datasets.load_dataset(args.dataset, revision=args.dataset_revision)
-        report = _read_report(args.dataset, args.dataset_revision)
+        report = _read_file(args.dataset, args.dataset_revision, REPORT_FILE)
     record = {name: report[name] for name in _RECORDED if name in report}
+    scored_by = {} if builder is not None else _read_file(args.dataset, args.dataset_revision, SCORES_FILE)
+    if scored_by:
+        record["scores"] = scored_by["scorers"]
     faults = {split: {name: counts[name] for name in _FAULTS} for split, counts in report.get("splits", {}).items()}
     if faults:
         record["faults"] = faults
@@ -109,13 +112,21 @@ def _is_own_folder(folder: Path) -> bool:
     return not first.startswith("{") or '"ner_tags"' in first or '"entities"' in first
 
 
-def _read_report(dataset: str, revision: str | None) -> dict[str, Any]:
-    """The build report of a folder or a Hub repository, there with its commit; nothing if it is of another origin."""
-    path = Path(dataset, REPORT_FILE)
+def read_build_report(args: DataArguments) -> dict[str, Any]:
+    """The build report of the data set that the arguments name; nothing if it was not built here."""
+    builder = _make_builder(args, with_images=True)
+    if builder is not None:
+        return cached_build(builder)[1]
+    return _read_file(args.dataset, args.dataset_revision, REPORT_FILE)
+
+
+def _read_file(dataset: str, revision: str | None, name: str) -> dict[str, Any]:
+    """A JSON file of a folder or a Hub repository, there with its commit; nothing if there is none."""
+    path = Path(dataset, name)
     commit = {}
     if not Path(dataset).is_dir():
         try:
-            path = Path(hf_hub_download(dataset, REPORT_FILE, repo_type="dataset", revision=revision))
+            path = Path(hf_hub_download(dataset, name, repo_type="dataset", revision=revision))
             commit = {"commit": path.parent.name}
         except (EntryNotFoundError, HfHubHTTPError):
             return {}

@@ -7,7 +7,7 @@ from datasets import Dataset, Features, List, Value
 from transformers.utils import logging
 
 from mner_training.versions import source_digest
-from processing_iqcr.image_loading import ImageLoadingError, load_image
+from processing_iqcr.image_loading import ImageLoadingError, ImageNotFoundError, load_image
 from processing_iqcr.image_scores import SCORE_RANGES, check_scores
 
 logger = logging.get_logger(__name__)
@@ -69,9 +69,31 @@ def _without_broken_images(post: dict, index: int, names: list[str], sources: st
     return {"broken_images": broken} | {column: [post[column][number] for number in kept] for column in columns}
 
 
-def image_digest(image: dict) -> str:
+def image_content(image: dict | None, where: str) -> bytes:
+    """The bytes of a picture's file.
+
+    Args:
+        image: As `datasets` has it: ``{"bytes", "path"}``, the bytes winning.
+        where: Post and number of the picture, put in front of the message.
+
+    Raises:
+        ImageNotFoundError: If it has no bytes, and its path is none of a file that can be read.
+    """
+    if image and image["bytes"] is not None:
+        return image["bytes"]
+    path = image and image["path"]
+    try:
+        if path and Path(path).is_file():
+            return Path(path).read_bytes()
+        reason = "there is no such file"
+    except OSError as error:
+        reason = error.strerror
+    raise ImageNotFoundError(f"{where}: {path!r} cannot be opened ({reason}). Check the path, or leave it out.")
+
+
+def image_digest(image: dict | None) -> str:
     """The checksum of a picture's file; that of nothing if there is none, which the run has reported by then."""
-    content = image["bytes"] if image else None
-    if content is None and image and Path(image["path"]).is_file():
-        content = Path(image["path"]).read_bytes()
-    return hashlib.sha256(content or b"").hexdigest()
+    try:
+        return hashlib.sha256(image_content(image, "")).hexdigest()
+    except ImageNotFoundError:
+        return hashlib.sha256(b"").hexdigest()

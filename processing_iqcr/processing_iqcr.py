@@ -13,6 +13,8 @@ from .image_loading import load_image
 from .image_preparation import find_image_shape, normalize_pixels, resize_image, with_pil_backend
 from .image_scores import SCORE_RANGES, check_scores
 from .post_arguments import check_labels, one_entry_per_post, read_posts
+from .post_scoring import score_images
+from .scorers import SCORER_KINDS
 from .windows import Window, split_into_windows
 from .word_tokenization import find_special_tokens, tokenize_words
 
@@ -33,6 +35,9 @@ class IQCRProcessor(ProcessorMixin):
         max_images: Images per post; a post with more keeps the first ones, with a warning.
         max_length: Sub-tokens per row, special tokens included.
         window_overlap: The most sub-tokens that two neighbouring windows share.
+        quality_scorer: Which scorer gave the quality scores of the training, as `make_scorer` takes it: a mapping with
+            its name, options and description. ``None`` if nobody knows.
+        relevance_scorer: Likewise for the relevance scores.
         kwargs: What every processor of transformers takes.
 
     Raises:
@@ -47,12 +52,16 @@ class IQCRProcessor(ProcessorMixin):
         max_images: int = 4,
         max_length: int = 128,
         window_overlap: int = 32,
+        quality_scorer: dict[str, Any] | None = None,
+        relevance_scorer: dict[str, Any] | None = None,
         **kwargs,
     ):
         super().__init__(with_pil_backend(image_processor), tokenizer, **kwargs)
         self.max_images = max_images
         self.max_length = max_length
         self.window_overlap = window_overlap
+        self.quality_scorer = quality_scorer
+        self.relevance_scorer = relevance_scorer
         if max_images < 1:
             raise ValueError(f"`max_images` must be at least 1, got {max_images}.")
         if max_length > tokenizer.model_max_length:
@@ -141,6 +150,37 @@ class IQCRProcessor(ProcessorMixin):
             fields = {name: column[index] for name, column in columns.items()}
             rows.extend(self.encode_post(post, **fields, name=f"Post {index}", index=index))
         return self.pad(rows, with_images="images" in columns)
+
+    def compute_scores(
+        self,
+        *,
+        text: str | Sequence[str] | None = None,
+        words: Sequence[str] | Sequence[Sequence[str]] | None = None,
+        images: Sequence,
+        device: str | None = None,
+    ) -> dict[str, list]:
+        """Score images by the scorers that gave the scores of the training, `quality_scorer` and `relevance_scorer`.
+
+        Args:
+            text: As in `__call__`.
+            words: As in `__call__`.
+            images: As in `__call__`. They are scored at their own resolution.
+            device: Where the scorers run; ``None`` takes the first GPU, or the CPU.
+
+        Returns:
+            ``quality_scores`` and ``relevance_scores`` as `__call__` takes them; a kind whose scorer is not known is
+            left out.
+
+        Raises:
+            ImportError: If a scorer's library is not installed; the message says what to install.
+            ImageLoadingError: If an image cannot be read.
+            ValueError: If a scorer cannot be had or is another one than that of the training.
+        """
+        posts, single = read_posts(text, words)
+        images = one_entry_per_post("images", images, len(posts), single)
+        specs = {kind: getattr(self, kind) for kind in SCORER_KINDS}
+        scores = score_images(specs, posts, images, device)
+        return {name: column[0] if single else column for name, column in scores.items()}
 
     def encode_post(
         self,

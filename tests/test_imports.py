@@ -35,7 +35,8 @@ REGISTERS_THE_MODEL = "processing_iqcr/__init__.py"
 # A room without a line here may use every library that setup.cfg requires.
 LIBRARIES = {
     "modeling_iqcr": {"torch", "transformers"},
-    "processing_iqcr": {"torch", "transformers", "PIL", "numpy"},
+    # huggingface_hub is a requirement of transformers, so whoever loads a checkpoint has it.
+    "processing_iqcr": {"torch", "transformers", "huggingface_hub", "PIL", "numpy"},
     "mner_zoo": {"torch", "transformers"},
     "dataset_scripts": {"datasets", "PIL", "numpy", "huggingface_hub"},
 }

@@ -18,7 +18,7 @@ def test_there_are_recipes():
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_recipe_parses_to_what_it_says(path):
     # On a machine without an accelerator bf16 is refused unless the CPU is asked for.
-    model, data, training = parse_arguments([str(path), "--use_cpu", "true"])
+    model, data, training, _ = parse_arguments([str(path), "--use_cpu", "true"])
     for name, value in read_recipe(path).items():
         holder = next(part for part in (model, data, training) if hasattr(part, name))
         if name not in ("use_cpu", "report_to"):
@@ -38,7 +38,7 @@ def test_every_value_has_one_source(path):
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_selection_never_looks_at_the_test_split(path):
-    _, data, training = parse_arguments([str(path), "--use_cpu", "true"])
+    _, data, training, _ = parse_arguments([str(path), "--use_cpu", "true"])
     if training.do_train:
         assert len({data.train_split, data.validation_split, data.test_split}) == 3
         assert training.load_best_model_at_end

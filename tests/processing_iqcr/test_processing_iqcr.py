@@ -174,6 +174,8 @@ def test_saved_configuration_holds_the_lengths_and_nothing_of_the_run(tiny_token
         "max_images": 3,
         "max_length": 20,
         "processor_class": "IQCRProcessor",
+        "quality_scorer": None,
+        "relevance_scorer": None,
         "window_overlap": 5,
     }
     loaded = AutoProcessor.from_pretrained(tmp_path)

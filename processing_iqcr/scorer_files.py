@@ -1,0 +1,48 @@
+"""What the scorers share: where they run, what they refuse, and checksums that tell which weights gave a score."""
+
+import hashlib
+import os
+
+import torch
+from torch import nn
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+class UnscorableImageError(ValueError):
+    """A scorer cannot take this picture, and could take another one."""
+
+
+def choose_device(device: str | torch.device | None) -> torch.device:
+    """The device that was asked for, or the first GPU, or the CPU."""
+    return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def to_dtype(name: str) -> torch.dtype:
+    """A type by its name.
+
+    Raises:
+        ValueError: If it is not one that scorers run in.
+    """
+    if name not in DTYPES:
+        raise ValueError(f"`dtype` must be one of {', '.join(DTYPES)}, got {name!r}.")
+    return DTYPES[name]
+
+
+def file_sha256(path: str | os.PathLike) -> str:
+    """The SHA-256 of a file, as hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def state_sha256(module: nn.Module) -> str | None:
+    """The SHA-256 over the names and values of a network's state, or ``None`` if it has none."""
+    state = module.state_dict()
+    if not state:
+        return None
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+    return digest.hexdigest()
