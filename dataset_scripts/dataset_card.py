@@ -129,7 +129,7 @@ print(sum(len(post["tokens"]) for post in streamed), "words")
         "source": "the corpus it comes from",
     }
     scored_by = {kind: _markdown(spec["name"]) for kind, spec in report.get("scores", {}).items()}
-    if report["corpus"] == _GENERATED:
+    if report["corpus"] == _GENERATED and report["made_from"].get("planted_scores", True):
         scored_by = {"quality_scorer": "planted", "relevance_scorer": "planted"} | scored_by
     if "quality_scorer" in scored_by:
         columns["quality_scores"] = f"one per picture, 0 to 1: {scored_by['quality_scorer']}"

@@ -27,6 +27,8 @@ class PicturedPostsConfig(PostsConfig):
     """How the posts are made."""
     num_posts: Mapping[str, int] = field(default_factory=lambda: dict(zip(SPLITS, (5000, 500, 500), strict=True)))
     """Posts of each split, at least 1."""
+    planted_scores: bool = True
+    """Whether posts have the scores that follow how each picture was made; without, scorers can show what they see."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -48,7 +50,8 @@ class PicturedPosts(PostsBuilder):
 
     def features(self) -> Features:
         """The columns."""
-        return pictured_posts_features()
+        features = pictured_posts_features()
+        return features if self.config.planted_scores else Features(_without_scores(features))
 
     def text_files(self) -> dict[str, Path]:
         """No files."""
@@ -64,6 +67,7 @@ class PicturedPosts(PostsBuilder):
             "generator": GENERATOR_VERSION,
             "dials": dataclasses.asdict(self.config.dials),
             "posts": dict(self.config.num_posts),
+            "planted_scores": self.config.planted_scores,
         }
 
     def rows(
@@ -71,8 +75,15 @@ class PicturedPosts(PostsBuilder):
     ) -> Iterator[dict[str, Any]]:
         """Generate the posts of a split, as `PostsBuilder` reads them; pictures are always among them."""
         for row in generate_posts(self.config.dials, split, self.config.num_posts[split]):
+            if not self.config.planted_scores:
+                row = _without_scores(row)
             if report is not None:
                 report.images_listed += len(row["images"])
                 report.images_found += len(row["images"])
                 report.add_post(row, [TAG_NAMES[tag] for tag in row["ner_tags"]])
             yield row
+
+
+def _without_scores(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """A row, or features, less the planted scores."""
+    return {name: value for name, value in columns.items() if name not in ("quality_scores", "relevance_scores")}

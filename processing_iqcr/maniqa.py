@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from .scorer_files import UnscorableImageError
+from .scorer_files import UnscorableImageError, explain_import
 
 # The repository that pyiqa takes its weights from.
 WEIGHTS_REPOSITORY = "chaofengc/IQA-PyTorch-Weights"
@@ -90,7 +90,7 @@ def _architecture(metric: str) -> tuple[Any, dict[str, Any]]:
         from pyiqa.archs import maniqa_arch
         from pyiqa.default_model_configs import DEFAULT_CONFIGS
     except ImportError as error:
-        raise ImportError(_CURE) from error
+        raise explain_import("pyiqa", _CURE, error) from error
     options = dict(DEFAULT_CONFIGS[metric]["metric_opts"])
     options.pop("type")
     return maniqa_arch, options
@@ -182,7 +182,7 @@ def cut_crops(image: Image.Image, num_crops: int) -> torch.Tensor:
     try:
         from pyiqa.archs.arch_util import uniform_crop
     except ImportError as error:
-        raise ImportError(_CURE) from error
+        raise explain_import("pyiqa", _CURE, error) from error
     narrow, wide = sorted(image.size)
     if narrow <= CROP_SIZE and (CROP_SIZE + 1) ** 2 * wide > MAX_ENLARGED_PIXELS * narrow:
         size = f"{image.width} x {image.height} pixels"

@@ -18,7 +18,7 @@ from PIL import Image
 from transformers.utils import logging
 
 from .maniqa import WEIGHTS_REPOSITORY, CropScorer, load_network, weights_file_name
-from .scorer_files import UnscorableImageError, choose_device, file_sha256, state_sha256, to_dtype
+from .scorer_files import UnscorableImageError, choose_device, explain_import, file_sha256, state_sha256, to_dtype
 
 logger = logging.get_logger(__name__)
 
@@ -130,7 +130,7 @@ class QualityScorer:
         try:
             import pyiqa
         except ImportError as error:
-            raise ImportError(_CURE) from error
+            raise explain_import("pyiqa", _CURE, error) from error
         with _tensors_only():
             return pyiqa.create_metric(self.metric, device=self.device)
 
@@ -153,7 +153,7 @@ def _properties(metric: str) -> tuple[float, float, bool]:
 
         version("pyiqa")
     except (ImportError, PackageNotFoundError) as error:
-        raise ImportError(_CURE) from error
+        raise explain_import("pyiqa", _CURE, error) from error
     config = DEFAULT_CONFIGS.get(metric)
     if config is None or config.get("metric_mode") != "NR":
         known = ", ".join(name for name, values in DEFAULT_CONFIGS.items() if values.get("metric_mode") == "NR")

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from .scorer_files import choose_device, file_sha256, to_dtype
+from .scorer_files import choose_device, explain_import, file_sha256, to_dtype
 from .text_normalization import normalize_word, word_kind
 
 DEFAULT_MODEL, DEFAULT_WEIGHTS = "ViT-B-32-quickgelu", "openai"
@@ -211,5 +211,5 @@ def _import_open_clip():
 
         version("open_clip_torch")
     except (ImportError, PackageNotFoundError) as error:
-        raise ImportError(_CURE) from error
+        raise explain_import("open_clip", _CURE, error) from error
     return open_clip

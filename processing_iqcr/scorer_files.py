@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from importlib.metadata import PackageNotFoundError
 
 import torch
 from torch import nn
@@ -11,6 +12,22 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 class UnscorableImageError(ValueError):
     """A scorer cannot take this picture, and could take another one."""
+
+
+def explain_import(library: str, cure: str, error: ImportError) -> ImportError:
+    """The error to raise where an optional library cannot be imported.
+
+    Args:
+        library: Its name as a module.
+        cure: What to do if it is not installed.
+        error: What its import raised.
+
+    Returns:
+        The cure, or what is wrong with a library that is installed.
+    """
+    if isinstance(error, PackageNotFoundError) or error.name == library:
+        return ImportError(cure)
+    return ImportError(f"{library} is installed and cannot be imported: {error}.")
 
 
 def choose_device(device: str | torch.device | None) -> torch.device:
