@@ -10,7 +10,8 @@ from transformers.utils import logging
 
 from mner_training.building import uses
 from mner_training.score_cache import ScoreCache, default_cache_path
-from mner_training.scoring import count_missing, score_posts
+from mner_training.score_counts import collect_scores
+from mner_training.scoring import score_posts
 from processing_iqcr.scorers import SCORE_COLUMNS, SCORER_KINDS, Scorer, make_scorer
 
 logger = logging.get_logger(__name__)
@@ -43,11 +44,12 @@ def add_missing_scores(
     if scoring_args.scorers_file:
         runpy.run_path(scoring_args.scorers_file)
     scorers, record = {}, {}
+    own = collect_scores(posts)
     for kind in SCORER_KINDS:
         if not (uses(model_args, "use_images") and uses(model_args, _SWITCHES[kind])):
             continue
         theirs = (scored_by or {}).get(kind)
-        num_missing = count_missing(posts, kind)
+        num_missing = len(own) - len(own.known(SCORE_COLUMNS[kind]))
         scorer = _make(kind, processor, scoring_args) if num_missing else None
         if scorer is not None:
             scorers[kind] = scorer

@@ -88,20 +88,6 @@ def score_posts(
     return scored, counts
 
 
-def count_missing(posts: Mapping[str, Dataset], kind: str) -> int:
-    """How many pictures of the posts have no score of a kind."""
-    missing, column = 0, SCORE_COLUMNS[kind]
-    for split in posts.values():
-        if "images" in split.column_names:
-            tables = split.select_columns("images").with_format("arrow").iter(batch_size=1000)
-            # Lengths alone: the pictures may be gigabytes.
-            chunks = (chunk.value_lengths() for table in tables for chunk in table["images"].chunks)
-            lengths = (length or 0 for chunk in chunks for length in chunk.to_pylist())
-            scores = split[column] if column in split.column_names else ()
-            missing += sum(lengths) - sum(score is not None for given in scores for score in given or ())
-    return missing
-
-
 def _collect(
     posts: Mapping[str, Dataset], scorers: Mapping[str, Scorer]
 ) -> tuple[list[Picture], dict[str, dict[str, list[list]]], dict[str, str]]:
