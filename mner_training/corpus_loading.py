@@ -19,6 +19,7 @@ from dataset_scripts.registry import BUILDERS
 from dataset_scripts.text_lines import read_lines
 from mner_training.arguments import DataArguments
 from processing_iqcr.image_scores import SCORE_RANGES
+from processing_iqcr.scorers import SCORER_KINDS, read_spec
 
 logger = logging.get_logger(__name__)
 
@@ -54,9 +55,10 @@ def load_posts(args: DataArguments, with_images: bool = True) -> tuple[DatasetDi
         posts = datasets.load_dataset(args.dataset, revision=args.dataset_revision)
         report = _read_file(args.dataset, args.dataset_revision, REPORT_FILE)
     record = {name: report[name] for name in _RECORDED if name in report}
-    scored_by = {} if builder is not None else _read_file(args.dataset, args.dataset_revision, SCORES_FILE)
-    if scored_by:
-        record["scores"] = scored_by["scorers"]
+    if builder is None:
+        scorers = _read_file(args.dataset, args.dataset_revision, SCORES_FILE).get("scorers", {})
+        if scorers:
+            record["scores"] = {kind: read_spec(kind, scorers[kind]) for kind in SCORER_KINDS if kind in scorers}
     faults = {split: {name: counts[name] for name in _FAULTS} for split, counts in report.get("splits", {}).items()}
     if faults:
         record["faults"] = faults

@@ -107,7 +107,7 @@ class PictureScoring:
             unit=" pictures",
             disable=None if show_progress else True,
         )
-        done = 0
+        done, started, judged = 0, 0.0, False
         with progress, ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
             batches = _Batches(todo, pool, self._load)
             batch = batches.take(1)
@@ -115,15 +115,18 @@ class PictureScoring:
                 # The next pictures are read and decoded while these are scored.
                 following = batches.take(batches.size)
                 images = [(picture, future.result()) for picture, future in batch]
-                started = time.perf_counter()
                 computed += self._score([(picture, image) for picture, image in images if image is not None])
-                done += len(batch)
                 progress.update(len(batch))
-                if done > 1:  # the first one loads the networks
-                    seconds = (time.perf_counter() - started) / len(batch)
-                    if done == 2 and not yes:
+                if done == 0:
+                    started = time.perf_counter()  # the first one loads the networks, and says nothing of the others
+                else:
+                    elapsed = time.perf_counter() - started
+                    seconds = elapsed / (done + len(batch) - 1)
+                    if not (yes or judged) and elapsed >= _BATCH_SECONDS:
                         _refuse_long(seconds, len(todo), self.cache)
+                        judged = True
                     batches.size = int(min(max(_BATCH_SECONDS / max(seconds, 1e-9), 1), _BATCH_PICTURES))
+                done += len(batch)
                 batch = following
         return computed
 

@@ -1,4 +1,4 @@
-"""``make demo``: generate posts with pictures, train IQCR-MI and two twins, print their scores side by side."""
+"""``make demo``: generate posts with pictures, score these, train IQCR-MI and two twins, print their scores."""
 
 import argparse
 import json
@@ -13,7 +13,15 @@ import run_mner  # noqa: E402
 from dataset_scripts.corpus_build import build_once  # noqa: E402
 from dataset_scripts.pictured_posts import PicturedPosts  # noqa: E402
 from dataset_scripts.pictured_posts_generator import PicturedPostsDials  # noqa: E402
+from dataset_scripts.pictured_posts_pictures import SPOILT_KINDS  # noqa: E402
+from processing_iqcr.scorers import make_scorer  # noqa: E402
 from scripts.demo_backbones import save_text_backbone, save_vision_backbone  # noqa: E402
+from scripts.demo_scorers import (  # noqa: E402
+    measure_scorers,
+    register_demo_quality,
+    save_quality_network,
+    save_relevance_model,
+)
 
 NUM_POSTS = {"train": 4000, "validation": 500, "test": 1000}
 RECIPE = str(ROOT / "recipes" / "quickstart.json")
@@ -36,19 +44,26 @@ def main() -> None:
 
     print("1. Posts: short texts whose names are ambiguous, each with one to four pictures of which one is right.")
     posts = output / "posts"
-    build_once(PicturedPosts(dials=PicturedPostsDials(seed=seed), num_posts=NUM_POSTS), posts)
+    dials = PicturedPostsDials(seed=seed)
+    build_once(PicturedPosts(dials=dials, num_posts=NUM_POSTS, planted_scores=False), posts)
 
     print("\n2. Backbones: a text encoder without any training, a vision encoder that learns single pictures.")
     save_text_backbone(output / "text_backbone", _training_words(posts), seed)
     right = save_vision_backbone(output / "vision_backbone", seed)
     print(f"It names the shape of {right['shape']:.0%} and the colour of {right['colour']:.0%} of new clear pictures.")
 
+    print("\n3. Scorers: one learns which pictures are spoilt, one which picture belongs to which caption.")
+    save_quality_network(output / "quality_network", seed)
+    save_relevance_model(output / "relevance_model", seed)
+    register_demo_quality(output / "quality_network")
+    _show_scorers(output, seed)
+
     rows = []
-    for number, (system, changes) in enumerate(SYSTEMS.items(), start=3):
+    for number, (system, changes) in enumerate(SYSTEMS.items(), start=4):
         print(f"\n{number}. {system}")
         folder = output / system.lower().replace(" ", "_").replace("-", "_")
         rows.append((system, _train(output, posts, folder, changes, seed), folder))
-    print("\n6. IQCR-MI again, on the same test posts without their pictures")
+    print("\n7. IQCR-MI again, on the same test posts without their pictures")
     folder = output / "iqcr_mi_no_pictures"
     rows.append(("IQCR-MI, no pictures", _predict_without_pictures(posts, output / "iqcr_mi", folder), folder))
 
@@ -71,6 +86,15 @@ def _training_words(posts: Path) -> list[str]:
     return [word for post in train for word in post["tokens"]]
 
 
+def _show_scorers(output: Path, seed: int) -> None:
+    """Print how well the scorers tell pictures apart."""
+    specs = {"quality_scorer": "demo-quality", "relevance_scorer": str(output / "relevance_model")}
+    measured = measure_scorers(*(make_scorer(kind, spec) for kind, spec in specs.items()), seed, num_posts=300)
+    kinds = ", ".join(f"{kind} {measured[f'quality_{kind}']:.3f}" for kind in SPOILT_KINDS)
+    print(f"Area under the curve, 1 at best: clear against {kinds}; relevant against irrelevant", end=" ")
+    print(f"{measured['relevance']:.3f}.")
+
+
 def _train(output: Path, posts: Path, folder: Path, changes: dict, seed: int) -> dict[str, float]:
     """Train one system by the recipe and score it on the test posts."""
     return run_mner.main(
@@ -84,6 +108,10 @@ def _train(output: Path, posts: Path, folder: Path, changes: dict, seed: int) ->
             str(output / "vision_backbone"),
             "--model_config",
             json.dumps(changes),
+            "--relevance_scorer",
+            str(output / "relevance_model"),
+            "--score_cache",
+            str(output / "scores.sqlite"),
             "--output_dir",
             str(folder),
             "--overwrite_output_dir",
@@ -98,7 +126,7 @@ def _predict_without_pictures(posts: Path, checkpoint: Path, folder: Path) -> di
     import datasets
 
     test = datasets.load_dataset(str(posts), split="test")
-    bare = test.remove_columns(["images", "quality_scores", "relevance_scores", "picture_kinds"])
+    bare = test.remove_columns(["images", "picture_kinds"])
     folder.mkdir(parents=True, exist_ok=True)
     bare.to_parquet(folder / "posts" / "test.parquet")
     arguments = [

@@ -34,6 +34,23 @@ def test_weighting_beats_equal_weights_and_these_beat_the_text(demo):
         assert re.search(rf"^{re.escape(system)} .*{100 * f1:.2f}", printed, flags=re.MULTILINE), printed[-1500:]
 
 
+def test_scores_are_computed_and_say_which_picture_is_right(demo):
+    output, printed = demo
+    (areas,) = re.findall(r"^Area under the curve.*$", printed, flags=re.MULTILINE)
+    measured = dict(re.findall(r"(dark|blurred|noisy|irrelevant) ([01]\.\d+)", areas))
+    assert len(measured) == 4
+    assert all(float(area) >= 0.9 for area in measured.values()), areas
+    scored = json.loads((output / "iqcr_mi" / "run.json").read_text())["data"]["corpus"]["scores"]
+    for kind, name in (("quality_scorer", "demo-quality"), ("relevance_scorer", str(output / "relevance_model"))):
+        counts = scored[kind]["counts"]
+        assert scored[kind]["name"] == name
+        assert counts["computed"] > 10_000
+        assert (counts["given"], counts["missing"]) == (0, 0)
+    processor = json.loads((output / "iqcr_mi" / "processor_config.json").read_text())
+    assert processor["quality_scorer"]["description"]["name"] == "demo-quality"
+    assert processor["relevance_scorer"]["description"]["library"] == "open_clip"
+
+
 def test_each_system_leaves_what_the_table_says(demo):
     output, _ = demo
     for folder in ("iqcr_mi", "equal_weights", "text_only"):
@@ -46,7 +63,7 @@ def test_each_system_leaves_what_the_table_says(demo):
 def test_the_example_of_the_readme_tags_its_post(demo):
     output, _ = demo
     (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
-    example = example.replace("runs/demo/iqcr_mi", str(output / "iqcr_mi"))
+    example = example.replace("runs/demo/", f"{output}/")
     run = subprocess.run([sys.executable, "-c", example], cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr[-3000:]
     # The sentence is the README's, not the generator's: where the name ends is learned, its type is shown.
