@@ -17,8 +17,9 @@ from datasets.arrow_writer import ParquetWriter
 from datasets.utils import tqdm
 
 REPORT_FILE = "build_report.json"
-# Which scorers gave the scores, in a folder that has been scored.
+# Which scorers gave the scores, in a folder that has been scored, and the form of this record.
 SCORES_FILE = "scores.json"
+SCORES_SCHEMA = "iqcr-mi/scores/1"
 
 # Rows held in memory and written as one row group: with four pictures of 50 kB each, 20 MB.
 _ROWS_PER_GROUP = 100

@@ -1,6 +1,7 @@
 """A built folder to the Hub, in one commit: texts, tags, picture names, and pictures only if that was asked for."""
 
 import hashlib
+import json
 import re
 import tempfile
 from collections.abc import Iterator
@@ -13,9 +14,9 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
 from .corpus_build import CARD_FILE, PAGE_FILE, read_report, write_report
 from .dataset_card import render_card
-from .dataset_folder import REPORT_FILE, SCORES_FILE, new_dataset_folder, write_split, write_text
+from .dataset_folder import REPORT_FILE, SCORES_FILE, SCORES_SCHEMA, new_dataset_folder, write_split
 
-_TEXTS = (REPORT_FILE, PAGE_FILE, CARD_FILE, SCORES_FILE)
+_TEXTS = (REPORT_FILE, PAGE_FILE, CARD_FILE)
 # The files of a build's splits, as `write_split` names them.
 _SHARD = re.compile(r"[^/]+-\d{5}-of-\d{5}\.parquet")
 
@@ -68,8 +69,6 @@ def leave_out_pictures(folder: str | Path, output: str | Path) -> dict[str, Any]
             undecoded = posts.cast_column("images", List(datasets.Image(decode=False)))
             write_split(copy, split, _without_pictures(undecoded), features, counts["posts"])
         write_report(copy, report)
-        if Path(folder, SCORES_FILE).is_file():
-            write_text(copy, SCORES_FILE, Path(folder, SCORES_FILE).read_text(encoding="utf-8"))
     return report
 
 
@@ -94,6 +93,9 @@ def _push(folder: Path, repo_id: str, report: dict[str, Any]) -> str:
     stale = [name for name in there if _SHARD.fullmatch(name) and name not in files]
     card = render_card(report, repo_id).encode()
     operations = [CommitOperationAdd(name, card if name == CARD_FILE else str(file)) for name, file in files.items()]
+    if "scores" in report:  # not the folder's own file, which may name places on this machine
+        scores = json.dumps({"schema": SCORES_SCHEMA, "scorers": report["scores"]}, indent=1)
+        operations.append(CommitOperationAdd(SCORES_FILE, scores.encode()))
     operations += [CommitOperationDelete(name) for name in stale]
     message = f"{report['title']}, {report['variant']}, pictures {report['pictures']}"
     commit = api.create_commit(repo_id, operations, commit_message=message, repo_type="dataset")

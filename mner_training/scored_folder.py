@@ -9,15 +9,13 @@ from datasets import Dataset, Features, Image, List
 from transformers.utils import logging
 
 from dataset_scripts.corpus_build import write_report
-from dataset_scripts.dataset_folder import SCORES_FILE, new_dataset_folder, write_split, write_text
+from dataset_scripts.dataset_folder import SCORES_FILE, SCORES_SCHEMA, new_dataset_folder, write_split, write_text
 from mner_training.picture_files import image_content
 from mner_training.versions import package_versions
 from processing_iqcr.image_loading import ImageNotFoundError
 from processing_iqcr.scorers import SCORE_COLUMNS
 
 logger = logging.get_logger(__name__)
-
-SCORES_SCHEMA = "iqcr-mi/scores/1"
 
 
 def write_scored_folder(
@@ -45,7 +43,15 @@ def write_scored_folder(
         record = {"schema": SCORES_SCHEMA, "scorers": dict(scorers), "versions": package_versions()}
         write_text(folder, SCORES_FILE, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
         if report:
-            write_report(folder, {**report, "pictures": "included", "scores": dict(scorers)})
+            public = {kind: without_paths(spec) for kind, spec in scorers.items()}
+            write_report(folder, {**report, "pictures": "included", "scores": public})
+
+
+def without_paths(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a scorer may be shown to others: nothing that tells where on a machine its files lie."""
+    name = spec["name"]
+    public = {"name": Path(name).name if Path(name).is_absolute() else name}
+    return public | ({"description": spec["description"]} if "description" in spec else {})
 
 
 def _with_contents(rows: Iterator[dict], split: str) -> Iterator[dict]:

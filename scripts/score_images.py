@@ -23,7 +23,7 @@ from mner_training.corpus_loading import load_posts, read_build_report  # noqa: 
 from mner_training.missing_scores import describe_counts  # noqa: E402
 from mner_training.score_cache import ScoreCache, default_cache_path  # noqa: E402
 from mner_training.score_report import write_score_report  # noqa: E402
-from mner_training.scored_folder import write_scored_folder  # noqa: E402
+from mner_training.scored_folder import without_paths, write_scored_folder  # noqa: E402
 from mner_training.scoring import score_posts  # noqa: E402
 from processing_iqcr.scorers import SCORE_COLUMNS, SCORER_KINDS, make_scorer  # noqa: E402
 
@@ -86,7 +86,8 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, int]]:
             write_scored_folder(output_args.output_dir, scored, specs, read_build_report(data_args))
             print(f"Written: {output_args.output_dir}")
         if output_args.report:
-            for path in write_score_report(output_args.report, scored, specs):
+            public = {kind: without_paths(spec) for kind, spec in specs.items()}
+            for path in write_score_report(output_args.report, scored, public):
                 print(f"Written: {path}")
     state.wait_for_everyone()
     return counts
