@@ -22,6 +22,7 @@ from mner_training.arguments import NO_SCORER, DataArguments, ScoringArguments, 
 from mner_training.corpus_loading import load_posts, read_build_report  # noqa: E402
 from mner_training.missing_scores import describe_counts  # noqa: E402
 from mner_training.score_cache import ScoreCache, default_cache_path  # noqa: E402
+from mner_training.score_counts import collect_scores  # noqa: E402
 from mner_training.score_report import write_score_report  # noqa: E402
 from mner_training.scored_folder import without_paths, write_scored_folder  # noqa: E402
 from mner_training.scoring import score_posts  # noqa: E402
@@ -71,6 +72,11 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, int]]:
         posts, corpus = load_posts(data_args)
         scorers = {kind: make_scorer(kind, spec, device=state.device) for kind, spec in specs.items()}
         specs = {kind: spec | {"description": scorers[kind].description} for kind, spec in specs.items()}
+    if not len(collect_scores(posts)):
+        raise ValueError(
+            f"There is no picture to score in {data_args.dataset!r}. If it was shared without its pictures, name the "
+            "release's picture folders or zips: --images_dirs."
+        )
     if output_args.output_dir:
         require_free(output_args.output_dir)  # hours before it would be found out
     cache = ScoreCache(scoring_args.score_cache or default_cache_path())

@@ -11,7 +11,6 @@ BOUNDED = ("blurred", "noisy", "jpeg")
 
 @pytest.fixture(scope="module")
 def rows():
-    pytest.importorskip("pyiqa")
     return score_photographs(QualityScorer("piqe", device="cpu"), BOUNDED)
 
 

@@ -25,7 +25,6 @@ SEED, NUM_POSTS = 4, 200
 
 @pytest.fixture(scope="module")
 def relevance_folder(tmp_path_factory):
-    pytest.importorskip("open_clip")
     folder = tmp_path_factory.mktemp("relevance")
     cosines = save_relevance_model(folder, SEED)
     assert cosines["relevant"] > cosines["irrelevant"] + 0.1
@@ -174,7 +173,6 @@ def test_weights_are_read_with_the_first_picture_and_missing_ones_are_an_error_a
 
 
 def test_the_same_seed_gives_the_same_weights_in_any_number_of_threads_and_another_one_others(tmp_path):
-    pytest.importorskip("open_clip")
     threads = torch.get_num_threads()
     runs = {"first": (SEED, 1), "again": (SEED, 2), "other": (SEED + 1, 1)}
     weights = {}
