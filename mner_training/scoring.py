@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from accelerate import PartialState
 from accelerate.utils import gather_object
 from datasets import Dataset, List, Value
+from datasets.utils import tqdm
 from transformers.utils import logging
 
 from mner_training.data import post_names
@@ -50,7 +51,8 @@ def score_posts(
     Raises:
         ScoringError: If pictures cannot be scored under ``error``, a scorer gives NaN or a score out of its range, or
             it would take more than an hour. What was computed is stored.
-        ValueError: If scores of the data set itself are out of their range.
+        ValueError: If scores of the data set itself are out of their range, or relevance is wanted of posts without
+            a column `tokens`.
         DiskFullError: If the cache finds no room.
     """
     state = PartialState()
@@ -102,10 +104,13 @@ def _collect(
     for name, split in posts.items():
         if "images" not in split.column_names:
             continue
+        if "relevance_scorer" in scorers and "tokens" not in split.column_names:
+            raise ValueError(f"Split {name}: no column `tokens`, whose words relevance is measured to.")
         for kind in scorers:
             keys[kind][name] = []
-        for row, (post, images, given) in enumerate(_rows(split, scorers)):
-            text = relevance_text(post["tokens"] or ())
+        rows = tqdm(_rows(split, scorers), total=len(split), desc=f"{name}: reading pictures", unit=" posts")
+        for row, (post, images, given) in enumerate(rows):
+            text = relevance_text(post.get("tokens") or ())
             entries = {kind: list(scores) for kind, scores in given.items()}
             for number, image in enumerate(images):
                 if all(scores[number] is not None for scores in entries.values()):

@@ -281,15 +281,15 @@ class TestFolderToFolder:
         score("--dataset", tmp_path / "in", *NAMED, "--output_dir", tmp_path / "out")
         check(tmp_path / "out", before)
 
-    def test_posts_without_a_column_of_pictures(self, make_posts, tmp_path):
-        """Beside a split with pictures, as a test set of texts may stand."""
-        make_posts(4, seed=1).remove_columns(COLUMNS).to_parquet(tmp_path / "in" / "train.parquet")
-        texts = make_posts(3, seed=2).select_columns(["id", "tokens"])
+    @pytest.mark.parametrize("columns", [["id", "tokens"], ["id", "tokens", "images"]], ids=str)
+    def test_posts_without_pictures_are_refused(self, make_posts, tmp_path, columns):
+        register(refuse, refuse)
+        posts = make_posts(1, seed=2).select_columns(columns)  # the first post has none
         (tmp_path / "texts").mkdir()
-        texts.to_parquet(tmp_path / "texts" / "test.parquet")
-        counts = score("--dataset", tmp_path / "texts", *NAMED, "--output_dir", tmp_path / "out")
-        assert counts["quality_scorer"]["computed"] == 0
-        assert load(tmp_path / "out")["test"].to_list() == texts.to_list()
+        posts.to_parquet(tmp_path / "texts" / "test.parquet")
+        with pytest.raises(ValueError, match=r"There is no picture to score in '.*texts'.*--images_dirs"):
+            score("--dataset", tmp_path / "texts", *NAMED, "--output_dir", tmp_path / "out")
+        assert not (tmp_path / "out").exists()
 
 
 class TestBuiltDataSets:
@@ -350,18 +350,11 @@ class TestBuiltDataSets:
         assert "image_sha256" not in (tmp_path / "out" / "README.md").read_text()
 
     def test_copy_without_pictures_is_not_passed_off_as_a_whole_one(self, built, tmp_path):
-        """Without `images_dirs` there is nothing to score; what is written, if anything, must still be mendable."""
         leave_out_pictures(built, tmp_path / "bare")
-        try:
+        register(refuse, refuse)
+        with pytest.raises(ValueError, match=r"There is no picture to score in '.*bare'.*--images_dirs"):
             score("--dataset", tmp_path / "bare", *NAMED, "--output_dir", tmp_path / "out")
-        except ValueError as error:
-            assert "images_dirs" in str(error)  # noqa: PT017 - one of two ways that are both right
-            assert not (tmp_path / "out").exists()
-        else:
-            report = json.loads((tmp_path / "out" / "build_report.json").read_text())
-            assert report["pictures"] == "left out"
-            names = load(tmp_path / "out")["train"]["image_names"]
-            assert names == load(tmp_path / "bare")["train"]["image_names"]
+        assert not (tmp_path / "out").exists()
 
 
 PUSH = """
