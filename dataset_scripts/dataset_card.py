@@ -1,5 +1,6 @@
 """A built data set's README, which is its dataset card on the Hub."""
 
+import hashlib
 import json
 import re
 import shlex
@@ -74,8 +75,15 @@ def _metadata(report: Mapping[str, Any]) -> DatasetCardData:
         task_categories=["token-classification"],
         tags=tags,
         size_categories=[next((name for name, bound in _SIZES.items() if num_posts < bound), "n>10M")],
-        configs=[{"config_name": "default", "data_files": files}],
+        # `datasets` keeps what it has loaded by the folder's name and by this entry: without something of the content
+        # in it, another build in a folder of the same name would never be read.
+        configs=[{"config_name": "default", "data_files": files, "description": f"build {_digest(report)}"}],
     )
+
+
+def _digest(report: Mapping[str, Any]) -> str:
+    """A few digits that differ between builds of different content."""
+    return hashlib.sha256(json.dumps(report, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _description(report: Mapping[str, Any]) -> str:

@@ -14,6 +14,7 @@ from dataset_scripts.corpus_build import build_once  # noqa: E402
 from dataset_scripts.pictured_posts import PicturedPosts  # noqa: E402
 from dataset_scripts.pictured_posts_generator import PicturedPostsDials  # noqa: E402
 from dataset_scripts.pictured_posts_pictures import SPOILT_KINDS  # noqa: E402
+from mner_training.corpus_loading import load_folder  # noqa: E402
 from processing_iqcr.scorers import make_scorer  # noqa: E402
 from scripts.demo_backbones import save_text_backbone, save_vision_backbone  # noqa: E402
 from scripts.demo_scorers import (  # noqa: E402
@@ -80,9 +81,7 @@ def main() -> None:
 
 def _training_words(posts: Path) -> list[str]:
     """The words of the training split."""
-    import datasets
-
-    train = datasets.load_dataset(str(posts), split="train").select_columns("tokens")
+    train = load_folder(posts)["train"].select_columns("tokens")
     return [word for post in train for word in post["tokens"]]
 
 
@@ -123,9 +122,7 @@ def _train(output: Path, posts: Path, folder: Path, changes: dict, seed: int) ->
 
 def _predict_without_pictures(posts: Path, checkpoint: Path, folder: Path) -> dict[str, float]:
     """Score a checkpoint on the test posts with their pictures taken away."""
-    import datasets
-
-    test = datasets.load_dataset(str(posts), split="test")
+    test = load_folder(posts)["test"]
     bare = test.remove_columns(["images", "picture_kinds"])
     folder.mkdir(parents=True, exist_ok=True)
     bare.to_parquet(folder / "posts" / "test.parquet")

@@ -12,6 +12,8 @@ from dataset_scripts.corpus_build import build_corpus
 from dataset_scripts.features import post_features
 from dataset_scripts.mner_mi import MNERMI
 from dataset_scripts.mner_mi_plus import MNERMIPlus
+from dataset_scripts.pictured_posts import PicturedPosts
+from dataset_scripts.pictured_posts_generator import PicturedPostsDials, generate_posts
 from dataset_scripts.push import leave_out_pictures
 from mner_training.arguments import DataArguments
 from mner_training.corpus_loading import load_posts
@@ -208,3 +210,18 @@ def test_hub_copy_without_pictures_becomes_whole_again(release, tmp_path):
     assert json.loads(printed.splitlines()[-1]) == [
         [image["path"], hashlib.sha256(image["bytes"]).hexdigest()] for image in expected
     ]
+
+
+@pytest.mark.parametrize("with_card", [True, False])
+def test_folders_of_one_name_are_told_apart(tmp_path, with_card):
+    """Also one that was written anew: `datasets` itself would give what it loaded under the name before."""
+    for seed, folder in ((1, tmp_path / "a" / "posts"), (2, tmp_path / "b" / "posts"), (3, tmp_path / "a" / "posts")):
+        shutil.rmtree(folder, ignore_errors=True)
+        build_corpus(PicturedPosts(dials=PicturedPostsDials(seed=seed), num_posts={"train": 4}), folder)
+        if not with_card:
+            (folder / "README.md").unlink()
+        expected = [post["tokens"] for post in generate_posts(PicturedPostsDials(seed=seed), "train", 4)]
+        posts, _ = load_posts(DataArguments(dataset=str(folder)))
+        assert posts["train"]["tokens"][:] == expected
+        if with_card:  # what a reader of the card will type
+            assert load_dataset(str(folder), split="train")["tokens"][:] == expected
