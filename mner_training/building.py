@@ -16,7 +16,7 @@ from transformers import (
 from mner_training.arguments import NO_SCORER
 from modeling_iqcr import IQCRForTokenClassification
 from processing_iqcr import IQCRProcessor
-from processing_iqcr.scorers import SCORER_KINDS
+from processing_iqcr.scorers import SCORER_KINDS, without_description
 from processing_iqcr.word_tokenization import keeps_word_starts
 
 PACKAGE_PREFIX = "package:"
@@ -77,6 +77,8 @@ def build_processor(args, scoring=None) -> IQCRProcessor:
             args.model_name_or_path, revision=args.model_revision, trust_remote_code=args.trust_remote_code
         )
         kept = ("max_length", "window_overlap", "max_images", *SCORER_KINDS)
+        # Named again, a scorer is still the checkpoint's, with the description that it is held to.
+        asked = {name: value for name, value in asked.items() if value != _undescribed(getattr(saved, name))}
         fields = {name: getattr(saved, name) for name in kept} | asked
         return type(saved)(saved.image_processor, saved.tokenizer, **fields) if asked else saved
     text = resolve_backbone(args.text_backbone)
@@ -92,6 +94,11 @@ def build_processor(args, scoring=None) -> IQCRProcessor:
         else ViTImageProcessorPil()
     )
     return IQCRProcessor(image_processor, load_tokenizer(text, args.text_revision), **asked)
+
+
+def _undescribed(value):
+    """A field of a processor; of a scorer its name and options alone."""
+    return without_description(value) if isinstance(value, dict) else value
 
 
 def uses(args, switch: str) -> bool:

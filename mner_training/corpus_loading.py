@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +62,9 @@ def load_posts(args: DataArguments, with_images: bool = True) -> tuple[DatasetDi
         report = _read_file(args.dataset, args.dataset_revision, REPORT_FILE)
     record = {name: report[name] for name in _RECORDED if name in report}
     if builder is None:
-        scorers = _read_file(args.dataset, args.dataset_revision, SCORES_FILE).get("scorers", {})
-        if scorers:
-            record["scores"] = {kind: read_spec(kind, scorers[kind]) for kind in SCORER_KINDS if kind in scorers}
+        scored_by = _read_scorers(args)
+        if scored_by:
+            record["scores"] = scored_by
     faults = {split: {name: counts[name] for name in _FAULTS} for split, counts in report.get("splits", {}).items()}
     if faults:
         record["faults"] = faults
@@ -131,8 +132,12 @@ def load_folder(folder: str | Path) -> DatasetDict:
     Returns:
         Its splits.
     """
-    files = sorted(file for file in Path(folder).resolve().rglob("*") if file.is_file())
-    states = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    splits = datasets.load_dataset_builder(str(folder)).config.data_files
+    states = [
+        (split, path, os.stat(path).st_size, os.stat(path).st_mtime_ns)
+        for split, paths in splits.items()
+        for path in paths
+    ]
     digest = hashlib.sha256(json.dumps(states).encode()).hexdigest()[:16]
     cache = Path(datasets.config.HF_DATASETS_CACHE, "iqcr-mi", f"loaded-{digest}")
     return datasets.load_dataset(str(folder), cache_dir=str(cache))
@@ -144,6 +149,21 @@ def read_build_report(args: DataArguments) -> dict[str, Any]:
     if builder is not None:
         return cached_build(builder)[1]
     return _read_file(args.dataset, args.dataset_revision, REPORT_FILE)
+
+
+def _read_scorers(args: DataArguments) -> dict[str, Any]:
+    """Who gave the scores that the data set has, by kind; nothing if it does not say so in the form that we write."""
+    record = _read_file(args.dataset, args.dataset_revision, SCORES_FILE)
+    if not record:
+        return {}
+    try:
+        scorers = {kind: read_spec(kind, spec) for kind, spec in record["scorers"].items() if kind in SCORER_KINDS}
+        if all(isinstance(spec["description"], dict) for spec in scorers.values()):
+            return scorers
+    except (AttributeError, KeyError, TypeError, ValueError):
+        pass
+    logger.warning("%s of %s does not say which scorers gave the scores: nobody knows.", SCORES_FILE, args.dataset)
+    return {}
 
 
 def _read_file(dataset: str, revision: str | None, name: str) -> dict[str, Any]:

@@ -12,7 +12,14 @@ from mner_training.building import uses
 from mner_training.score_cache import ScoreCache, default_cache_path
 from mner_training.score_counts import collect_scores
 from mner_training.scoring import score_posts
-from processing_iqcr.scorers import SCORE_COLUMNS, SCORER_KINDS, Scorer, make_scorer
+from processing_iqcr.scorers import (
+    SCORE_COLUMNS,
+    SCORER_KINDS,
+    Scorer,
+    ScorerMismatchError,
+    make_scorer,
+    without_description,
+)
 
 logger = logging.get_logger(__name__)
 
@@ -39,32 +46,29 @@ def add_missing_scores(
 
     Raises:
         ImportError: If the library of a scorer that was asked for is not installed.
-        ValueError: If there is no such scorer, or pictures cannot be scored.
+        ValueError: If there is no such scorer, it is not that of the checkpoint or of the other scores of the data
+            set, or pictures cannot be scored.
     """
     if scoring_args.scorers_file:
         runpy.run_path(scoring_args.scorers_file)
     scorers, record = {}, {}
-    own = collect_scores(posts)
+    has_images = uses(model_args, "use_images")
+    own = collect_scores(posts) if has_images else None
     for kind in SCORER_KINDS:
-        if not (uses(model_args, "use_images") and uses(model_args, _SWITCHES[kind])):
+        if not (has_images and uses(model_args, _SWITCHES[kind])):
             continue
         theirs = (scored_by or {}).get(kind)
-        num_missing = len(own) - len(own.known(SCORE_COLUMNS[kind]))
-        scorer = _make(kind, processor, scoring_args) if num_missing else None
-        if scorer is not None:
-            scorers[kind] = scorer
-            setattr(processor, kind, getattr(processor, kind) | {"description": scorer.description})
-        elif theirs and not num_missing and getattr(processor, kind) is None:
-            setattr(processor, kind, theirs)
-        ours = getattr(processor, kind)
-        if theirs and ours and ours.get("description", theirs["description"]) != theirs["description"]:
-            logger.warning(
-                "The %s of this run is not the one that scored the data set: %s against %s.",
-                kind,
-                ours["description"],
-                theirs["description"],
-            )
-        record[kind] = ours
+        if len(own) == len(own.known(SCORE_COLUMNS[kind])):
+            _take_over(processor, kind, theirs)
+        else:
+            with PartialState().main_process_first():  # the first one downloads, if that is needed
+                scorer = _make(kind, processor, scoring_args)
+            if scorer is not None:
+                if len(own.known(SCORE_COLUMNS[kind])):
+                    refuse_mixture(kind, theirs, scorer)
+                scorers[kind] = scorer
+                setattr(processor, kind, getattr(processor, kind) | {"description": scorer.description})
+        record[kind] = getattr(processor, kind)
     if not scorers:
         return dict(posts), record
     cache = ScoreCache(scoring_args.score_cache or default_cache_path())
@@ -75,6 +79,33 @@ def add_missing_scores(
             print(f"{SCORE_COLUMNS[kind]} by {getattr(processor, kind)['name']}: {describe_counts(count)}.")
         record[kind] = {**record[kind], "counts": count}
     return scored, record
+
+
+def refuse_mixture(kind: str, theirs: Mapping[str, Any] | None, scorer: Scorer) -> None:
+    """Refuse to fill up the scores of one scorer by those of another, with another scale.
+
+    Raises:
+        ValueError: If it is known that they are not of one scorer.
+    """
+    if theirs is None:
+        logger.warning("Nobody knows who gave the %s that the data set has; they stay.", SCORE_COLUMNS[kind])
+    elif theirs["description"] != scorer.description:
+        raise ValueError(
+            f"Some {SCORE_COLUMNS[kind]} of the data set are by {theirs['description']}, those that it lacks would be "
+            f"by {scorer.description}. Name the same {kind}, or remove the column to have all computed anew."
+        )
+
+
+def _take_over(processor, kind: str, theirs: Mapping[str, Any] | None) -> None:
+    """Let the processor name the scorer of scores that the data set has, whatever the recipe names."""
+    ours = getattr(processor, kind)
+    if theirs is not None and ours is not None:
+        key = "description" if "description" in ours else None
+        same = ours[key] == theirs[key] if key else without_description(ours) == without_description(theirs)
+        if not same:
+            logger.warning("The data set was scored by %s, and not by the %s named, %s.", theirs, kind, ours)
+    if theirs is not None or "description" not in (ours or {}):
+        setattr(processor, kind, theirs)  # `None` where nobody knows who gave them
 
 
 def describe_counts(counts: Mapping[str, int]) -> str:
@@ -91,6 +122,8 @@ def _make(kind: str, processor, scoring_args) -> Scorer | None:
     try:
         scorer = make_scorer(kind, spec, device=PartialState().device)
         scorer.description  # noqa: B018 - looks for the weights
+    except ScorerMismatchError:
+        raise
     except (ImportError, OSError, ValueError) as error:
         if getattr(scoring_args, kind) is not None:
             raise

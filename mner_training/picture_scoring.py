@@ -14,12 +14,12 @@ from PIL import Image
 from mner_training.score_cache import DiskFullError, ScoreCache
 from processing_iqcr.image_loading import ImageLoadingError, load_image
 from processing_iqcr.scorer_files import UnscorableImageError
-from processing_iqcr.scorers import Scorer, find_fault
+from processing_iqcr.scorers import Scorer, find_fault, score_each
 
 # What would take longer than this is not gone on with unless somebody said yes.
 LONG_SECONDS = 3600
 # A batch is what is lost when the process is killed: pictures for about this many seconds, and no more of them, nor of
-# their files' bytes, than fit in memory when they are decoded.
+# their files' bytes, which are a tenth of the decoded ones or so.
 _BATCH_SECONDS = 10
 _BATCH_PICTURES = 64
 _BATCH_BYTES = 32_000_000
@@ -151,7 +151,7 @@ class PictureScoring:
         try:
             return load_image(self.read(picture), where=picture.name)
         except ImageLoadingError as error:
-            self.failures[f"{picture.place[0]}: {picture.name}"] = str(error)
+            self.failures[picture.name] = str(error)
             return None
 
     def _score(self, batch: Sequence[tuple[Picture, Image.Image]]) -> Counter:
@@ -164,7 +164,11 @@ class PictureScoring:
                 for picture, image in batch
                 for key, text in picture.keys[kind].items()
             ]
-            for pair, score in self._score_pairs(kind, scorer, pairs):
+            scores = score_each(kind, scorer, [pair.text for pair in pairs], [pair.image for pair in pairs])
+            for pair, score in zip(pairs, scores, strict=True):
+                if isinstance(score, UnscorableImageError):
+                    self.failures[f"{pair.name}, {kind}"] = f"{pair.name}: {score}"
+                    continue
                 fault = find_fault(kind, score)
                 if fault is None:
                     found[kind][pair.key] = score
@@ -181,20 +185,6 @@ class PictureScoring:
             )
         self.failures |= {message: message for message in bad}
         return Counter({kind: len(scores) for kind, scores in found.items()})
-
-    def _score_pairs(self, kind: str, scorer: Scorer, pairs: Sequence[_Pair]) -> list[tuple[_Pair, float]]:
-        """Pairs with their scores; a picture that the scorer refuses is noted, the others of its batch are scored."""
-        if not pairs:
-            return []
-        images = [pair.image for pair in pairs]
-        try:
-            scores = scorer(images) if kind == "quality_scorer" else scorer([pair.text for pair in pairs], images)
-        except UnscorableImageError as error:
-            if len(pairs) == 1:
-                self.failures[f"{pairs[0].name}: {kind}"] = f"{pairs[0].name}: {error}"
-                return []
-            return [scored for pair in pairs for scored in self._score_pairs(kind, scorer, [pair])]
-        return list(zip(pairs, scores, strict=True))
 
 
 class _Batches:

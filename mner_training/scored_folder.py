@@ -50,7 +50,7 @@ def write_scored_folder(
 def without_paths(spec: Mapping[str, Any]) -> dict[str, Any]:
     """What of a scorer may be shown to others: nothing that tells where on a machine its files lie."""
     name = spec["name"]
-    public = {"name": Path(name).name if Path(name).is_absolute() else name}
+    public = {"name": Path(name).name if Path(name).is_absolute() or Path(name).exists() else name}
     return public | ({"description": spec["description"]} if "description" in spec else {})
 
 

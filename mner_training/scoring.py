@@ -108,18 +108,24 @@ def _collect(
             raise ValueError(f"Split {name}: no column `tokens`, whose words relevance is measured to.")
         for kind in scorers:
             keys[kind][name] = []
-        rows = tqdm(_rows(split, scorers), total=len(split), desc=f"{name}: reading pictures", unit=" posts")
+        rows = tqdm(
+            _rows(split, scorers),
+            total=len(split),
+            desc=f"{name}: reading pictures",
+            unit=" posts",
+            disable=None if PartialState().is_main_process else True,
+        )
         for row, (post, images, given) in enumerate(rows):
             text = relevance_text(post.get("tokens") or ())
             entries = {kind: list(scores) for kind, scores in given.items()}
             for number, image in enumerate(images):
                 if all(scores[number] is not None for scores in entries.values()):
                     continue
-                where = f"{post['name']}, image {number}"
+                where = f"Split {name}, {post['name']}, image {number}"
                 try:
                     content = image_content(image, where)
                 except ImageLoadingError as error:
-                    failures[f"{name}: {where}"] = str(error)
+                    failures[where] = str(error)
                     continue
                 key = quality_key(content)
                 place = (name, row, number)

@@ -4,6 +4,7 @@ The network is pyiqa's own and stays as it is; what is ours is how it is loaded 
 """
 
 import functools
+import hashlib
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -137,16 +138,18 @@ class CropScorer:
         Raises:
             UnscorableImageError: If a picture is so narrow that it cannot be enlarged to a crop.
         """
+        if not images:
+            return []
         numbers: dict[bytes, int] = {}
         crops: list[torch.Tensor] = []
         rows = []
         for image in images:
             row = []
             for crop in cut_crops(image, self.num_crops):
-                content = crop.numpy().tobytes()
+                content = hashlib.blake2b(crop.numpy().tobytes(), digest_size=16).digest()
                 if content not in numbers:
                     numbers[content] = len(crops)
-                    crops.append(crop)
+                    crops.append(crop.clone())  # one that is kept must not keep the others
                 row.append(numbers[content])
             rows.append(row)
         sums = torch.cat(
@@ -160,6 +163,8 @@ class CropScorer:
         """The sums over a crop's patches of weight times score, and of weight, ``(crops, 2)``."""
         # Moved as bytes where they are bytes still, a quarter of what floats would be.
         pixels = torch.stack([_to_float(crop.to(self.device)) for crop in crops]).to(self.dtype)
+        # Left there by a pass that ran out of memory, they would be read as those of these crops.
+        self.network.save_output.clear()
         self.network(nn.functional.pad(pixels, (0, 1, 0, 1)))
         scores, weights = self._parts["fc_score"], self._parts["fc_weight"]
         self._parts.clear()

@@ -7,7 +7,11 @@ from typing import Any
 
 from .image_loading import load_image
 from .relevance_scorer import relevance_text
-from .scorers import SCORE_COLUMNS, Scorer, find_fault, is_registered, make_scorer
+from .scorer_files import UnscorableImageError
+from .scorers import SCORE_COLUMNS, Scorer, find_fault, is_registered, make_scorer, score_each
+
+# Pictures decoded at a time.
+_BATCH_SIZE = 16
 
 
 def score_images(
@@ -30,30 +34,37 @@ def score_images(
     Raises:
         ImageLoadingError: If an image cannot be read. The message names post and image.
         ImportError: If a scorer's library is not installed.
-        ValueError: If a scorer cannot be had, or gives no number of its range.
+        ValueError: If a scorer cannot be had, takes an image for none that can be scored, or gives no number of its
+            range. The message names post and image.
     """
-    loaded = [
-        [load_image(image, where=f"Post {index}, image {number}") for number, image in enumerate(of_post or ())]
+    specs = {kind: spec for kind, spec in specs.items() if spec is not None}
+    scorers = {kind: _load(kind, spec, device) for kind, spec in specs.items()}
+    scores = {SCORE_COLUMNS[kind]: [[] for _ in posts] for kind in scorers}
+    pictures = [
+        (index, f"Post {index}, image {number}", image)
         for index, of_post in enumerate(images)
+        for number, image in enumerate(() if of_post is None else of_post)
     ]
-    flat = [image for of_post in loaded for image in of_post]
-    texts = [relevance_text(words) for words, of_post in zip(posts, loaded, strict=True) for _ in of_post]
-    names = [f"Post {index}, image {number}" for index, part in enumerate(loaded) for number in range(len(part))]
-    scores = {}
-    for kind, spec in specs.items():
-        if spec is None:
-            continue
-        # A registered one is looked up each time: it may have been registered anew.
-        is_own = is_registered(kind, spec["name"])
-        scorer = make_scorer(kind, spec) if is_own else _load_once(kind, json.dumps(spec), device)
-        values = (scorer(flat) if kind == "quality_scorer" else scorer(texts, flat)) if flat else []
-        for name, value in zip(names, values, strict=True):
-            fault = find_fault(kind, value)
-            if fault is not None:
-                raise ValueError(f"{name}: its {kind.removesuffix('_scorer')} {fault}, by {spec['name']!r}.")
-        rest = iter(values)
-        scores[SCORE_COLUMNS[kind]] = [[next(rest) for _ in of_post] for of_post in loaded]
+    texts = [relevance_text(words) for words in posts]
+    for start in range(0, len(pictures), _BATCH_SIZE):
+        indices, names, sources = zip(*pictures[start : start + _BATCH_SIZE], strict=True)
+        loaded = [load_image(source, where=name) for source, name in zip(sources, names, strict=True)]
+        for kind, scorer in scorers.items():
+            values = score_each(kind, scorer, [texts[index] for index in indices], loaded)
+            for index, name, value in zip(indices, names, values, strict=True):
+                if isinstance(value, UnscorableImageError):
+                    raise UnscorableImageError(f"{name}: {value}") from value
+                fault = find_fault(kind, value)
+                if fault is not None:
+                    what = kind.removesuffix("_scorer")
+                    raise ValueError(f"{name}: its {what} {fault}, by {specs[kind]['name']!r}.")
+                scores[SCORE_COLUMNS[kind]][index].append(value)
     return scores
+
+
+def _load(kind: str, spec: Mapping[str, Any], device: str | None) -> Scorer:
+    """A scorer; a registered one is looked up each time, for it may have been registered anew."""
+    return make_scorer(kind, spec) if is_registered(kind, spec["name"]) else _load_once(kind, json.dumps(spec), device)
 
 
 # Beside the processor and not in it: a processor is pickled and saved, and a loaded network is neither.

@@ -1,5 +1,6 @@
 """Relevance of a picture to a post's text (Eq. 4): the cosine of their CLIP embeddings, by open_clip."""
 
+import json
 import os
 from collections.abc import Sequence
 from functools import cached_property
@@ -127,15 +128,29 @@ class RelevanceScorer:
 
         No network is loaded for it.
         """
-        config = _import_open_clip().get_model_config(f"local-dir:{self.model}" if self.is_folder else self.model)
         return {
             "library": "open_clip",
             "library_version": version("open_clip_torch"),
             "model": os.path.basename(os.path.abspath(self.model)) if self.is_folder else self.model,
-            "model_config": config,
+            **self._config(),
             "weights_sha256": file_sha256(self.weights),
             "dtype": str(self.dtype).removeprefix("torch."),
         }
+
+    def _config(self) -> dict[str, Any]:
+        """Architecture and picture preparation, as open_clip will take them."""
+        open_clip = _import_open_clip()
+        if self.is_folder or self.model.startswith(_HUB_PREFIX):
+            file = Path(self.model, _CONFIG_FILE)
+            if not self.is_folder:
+                repository = self.model.removeprefix(_HUB_PREFIX)
+                file = open_clip.pretrained.download_pretrained_from_hf(repository, filename=_CONFIG_FILE)
+            config = json.loads(Path(file).read_text(encoding="utf-8"))
+            return {name: config.get(name, {}) for name in ("model_cfg", "preprocess_cfg")}
+        # A tag brings the preparation that its weights were trained with, a file has open_clip's usual one.
+        tag = open_clip.get_pretrained_cfg(self.model, self.pretrained) or {}
+        preparation = {name: tag[name] for name in ("mean", "std", "interpolation", "resize_mode") if name in tag}
+        return {"model_cfg": open_clip.get_model_config(self.model), "preprocess_cfg": preparation}
 
     @torch.inference_mode()
     def __call__(self, texts: Sequence[str], images: Sequence[Image.Image]) -> list[float]:

@@ -16,6 +16,7 @@ from transformers.utils import logging
 from .image_scores import SCORE_RANGES
 from .quality_scorer import QualityScorer
 from .relevance_scorer import RelevanceScorer
+from .scorer_files import UnscorableImageError
 
 logger = logging.get_logger(__name__)
 
@@ -26,6 +27,10 @@ SCORE_COLUMNS = dict(zip(SCORER_KINDS, SCORE_RANGES, strict=True))
 
 Scorer = Callable[..., list[float]]
 _registered: dict[tuple[str, str], "RegisteredScorer"] = {}
+
+
+class ScorerMismatchError(ValueError):
+    """A scorer is another one than that of the training."""
 
 
 class RegisteredScorer:
@@ -94,7 +99,8 @@ def make_scorer(kind: str, spec: str | Mapping[str, Any], device: str | torch.de
         A callable with a ``description``. Its network is not loaded yet.
 
     Raises:
-        ValueError: If there is no such scorer, an option is unknown, or the scorer is not the one described.
+        ValueError: If there is no such scorer or an option is unknown.
+        ScorerMismatchError: If the scorer is not the one described.
         ImportError: If its library is not installed.
     """
     options = read_spec(kind, spec)
@@ -127,7 +133,12 @@ def _compare(kind: str, name: str, described: Mapping[str, Any], found: Mapping[
     if differing == ["library_version"]:
         logger.warning_once(message)
     elif differing:
-        raise ValueError(message)
+        raise ScorerMismatchError(message)
+
+
+def without_description(spec: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """A scorer's name and options alone."""
+    return None if spec is None else {name: value for name, value in spec.items() if name != "description"}
 
 
 def read_spec(kind: str, spec: str | Mapping[str, Any]) -> dict[str, Any]:
@@ -140,6 +151,31 @@ def read_spec(kind: str, spec: str | Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(options, Mapping) or not isinstance(options.get("name"), str) or not options["name"]:
         raise ValueError(f"`{kind}` must be a name or an object with `name` and options, got {spec!r}.")
     return dict(options)
+
+
+def score_each(
+    kind: str, scorer: Scorer, texts: Sequence[str], images: Sequence[Image.Image]
+) -> list[float | UnscorableImageError]:
+    """Score pictures, each beside its text, even if there are some among them that the scorer refuses.
+
+    Args:
+        kind: One of `SCORER_KINDS`.
+        scorer: A scorer of this kind.
+        texts: One text per picture, of which a quality scorer takes no notice.
+        images: RGB pictures.
+
+    Returns:
+        For each its score, or the error of one that cannot be scored.
+    """
+    if not images:
+        return []
+    try:
+        return list(scorer(images) if kind == "quality_scorer" else scorer(texts, images))
+    except UnscorableImageError as error:
+        if len(images) == 1:
+            return [error]
+    pairs = zip(texts, images, strict=True)
+    return [score for text, image in pairs for score in score_each(kind, scorer, [text], [image])]
 
 
 def find_fault(kind: str, score: float) -> str | None:

@@ -20,7 +20,7 @@ from accelerate import PartialState  # noqa: E402
 from dataset_scripts.dataset_folder import require_free  # noqa: E402
 from mner_training.arguments import NO_SCORER, DataArguments, ScoringArguments, parse_recipe  # noqa: E402
 from mner_training.corpus_loading import load_posts, read_build_report  # noqa: E402
-from mner_training.missing_scores import describe_counts  # noqa: E402
+from mner_training.missing_scores import describe_counts, refuse_mixture  # noqa: E402
 from mner_training.score_cache import ScoreCache, default_cache_path  # noqa: E402
 from mner_training.score_counts import collect_scores  # noqa: E402
 from mner_training.score_report import write_score_report  # noqa: E402
@@ -70,13 +70,24 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, int]]:
     specs = {kind: spec for kind, spec in specs.items() if spec != NO_SCORER}
     with state.main_process_first():
         posts, corpus = load_posts(data_args)
-        scorers = {kind: make_scorer(kind, spec, device=state.device) for kind, spec in specs.items()}
-        specs = {kind: spec | {"description": scorers[kind].description} for kind, spec in specs.items()}
-    if not len(collect_scores(posts)):
-        raise ValueError(
-            f"There is no picture to score in {data_args.dataset!r}. If it was shared without its pictures, name the "
-            "release's picture folders or zips: --images_dirs."
-        )
+        own = collect_scores(posts)
+        if not len(own):
+            raise ValueError(
+                f"There is no picture to score in {data_args.dataset!r}. If it was shared without its pictures, name "
+                "the release's picture folders or zips: --images_dirs."
+            )
+        known = {kind: len(own.known(SCORE_COLUMNS[kind])) for kind in specs}
+        # No library is asked for, and nothing downloaded, for scores that are all there.
+        scorers = {
+            kind: make_scorer(kind, spec, device=state.device)
+            for kind, spec in specs.items()
+            if known[kind] < len(own)
+        }
+        scored_by = corpus.get("scores", {})
+        for kind, scorer in scorers.items():
+            if known[kind]:
+                refuse_mixture(kind, scored_by.get(kind), scorer)
+            scored_by[kind] = specs[kind] | {"description": scorer.description}
     if output_args.output_dir:
         require_free(output_args.output_dir)  # hours before it would be found out
     cache = ScoreCache(scoring_args.score_cache or default_cache_path())
@@ -85,14 +96,11 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, int]]:
     if state.is_main_process:
         for kind, count in counts.items():
             print(f"{SCORE_COLUMNS[kind]} by {specs[kind]['name']}: {describe_counts(count)}.")
-        # Scores that were all there already are not this run's.
-        specs = {kind: spec for kind, spec in specs.items() if counts[kind]["computed"] + counts[kind]["found"]}
-        specs = (corpus.get("scores") or {}) | specs
         if output_args.output_dir:
-            write_scored_folder(output_args.output_dir, scored, specs, read_build_report(data_args))
+            write_scored_folder(output_args.output_dir, scored, scored_by, read_build_report(data_args))
             print(f"Written: {output_args.output_dir}")
         if output_args.report:
-            public = {kind: without_paths(spec) for kind, spec in specs.items()}
+            public = {kind: without_paths(spec) for kind, spec in scored_by.items()}
             for path in write_score_report(output_args.report, scored, public):
                 print(f"Written: {path}")
     state.wait_for_everyone()
