@@ -134,7 +134,7 @@ def load_folder(folder: str | Path) -> DatasetDict:
     """
     splits = datasets.load_dataset_builder(str(folder)).config.data_files
     states = [
-        (split, path, os.stat(path).st_size, os.stat(path).st_mtime_ns)
+        (str(split), path, os.stat(path).st_size, os.stat(path).st_mtime_ns)
         for split, paths in splits.items()
         for path in paths
     ]

@@ -107,7 +107,7 @@ class PictureScoring:
             unit=" pictures",
             disable=None if show_progress else True,
         )
-        done, started, judged = 0, 0.0, False
+        measured, seconds, is_warm, judged = 0, 0.0, False, yes
         with progress, ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
             batches = _Batches(todo, pool, self._load)
             batch = batches.take(1)
@@ -115,18 +115,19 @@ class PictureScoring:
                 # The next pictures are read and decoded while these are scored.
                 following = batches.take(batches.size)
                 images = [(picture, future.result()) for picture, future in batch]
-                computed += self._score([(picture, image) for picture, image in images if image is not None])
+                images = [(picture, image) for picture, image in images if image is not None]
+                started = time.perf_counter()
+                computed += self._score(images)
+                elapsed = time.perf_counter() - started
                 progress.update(len(batch))
-                if done == 0:
-                    started = time.perf_counter()  # the first one loads the networks, and says nothing of the others
-                else:
-                    elapsed = time.perf_counter() - started
-                    seconds = elapsed / (done + len(batch) - 1)
-                    if not (yes or judged) and elapsed >= _BATCH_SECONDS:
-                        _refuse_long(seconds, len(todo), self.cache)
+                if images and is_warm:
+                    batches.size = int(min(max(_BATCH_SECONDS * len(images) / max(elapsed, 1e-9), 1), _BATCH_PICTURES))
+                    measured, seconds = measured + len(images), seconds + elapsed
+                    if not judged and seconds >= _BATCH_SECONDS:
+                        _refuse_long(seconds / measured, len(todo), self.cache)
                         judged = True
-                    batches.size = int(min(max(_BATCH_SECONDS / max(seconds, 1e-9), 1), _BATCH_PICTURES))
-                done += len(batch)
+                # The first pictures load the networks, and say nothing of how long others will take.
+                is_warm = is_warm or bool(images)
                 batch = following
         return computed
 

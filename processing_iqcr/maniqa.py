@@ -14,16 +14,13 @@ import torch
 from PIL import Image
 from torch import nn
 
-from .scorer_files import UnscorableImageError, explain_import
+from .scorer_files import MAX_ENLARGED_PIXELS, UnscorableImageError, explain_import
 
 # The repository that pyiqa takes its weights from.
 WEIGHTS_REPOSITORY = "chaofengc/IQA-PyTorch-Weights"
 CROP_SIZE = 224
 # The last block of the vision transformer that MANIQA reads; those behind it change no score.
 _LAST_BLOCK_READ = 9
-# Narrower pictures are enlarged to the crop's size. One that would grow beyond this many pixels (a line, not a
-# picture) would take gigabytes.
-MAX_ENLARGED_PIXELS = 89_478_485
 _CURE = "Quality scoring with MANIQA needs pyiqa: pip install 'iqcr-mi[scoring]' (its licence is non-commercial)."
 
 

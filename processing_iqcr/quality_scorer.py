@@ -110,7 +110,8 @@ class QualityScorer:
         Raises:
             UnscorableImageError: If the metric cannot take a picture, mostly for its size.
         """
-        raw = self._network(images) if self.is_maniqa else [self._score(image) for image in images]
+        network = self._network  # one that cannot be loaded is no fault of a picture
+        raw = network(images) if self.is_maniqa else [self._score(network, image) for image in images]
         qualities = [(score - self.low) / (self.high - self.low) for score in raw]
         if any(not 0 <= quality <= 1 for quality in qualities if quality == quality):
             logger.warning_once(
@@ -134,11 +135,11 @@ class QualityScorer:
         with _tensors_only():
             return pyiqa.create_metric(self.metric, device=self.device)
 
-    def _score(self, image: Image.Image) -> float:
+    def _score(self, network, image: Image.Image) -> float:
         """The raw score of one picture by pyiqa's own metric: not all of them take several at once."""
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
         try:
-            return float(self._network(pixels.to(self.device)))
+            return float(network(pixels.to(self.device)))
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # each metric fails in its own way on a picture too small for it

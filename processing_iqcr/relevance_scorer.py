@@ -10,9 +10,19 @@ from typing import Any
 
 import torch
 from PIL import Image
+from transformers.utils import logging
 
-from .scorer_files import choose_device, explain_import, file_sha256, to_dtype
+from .scorer_files import (
+    MAX_ENLARGED_PIXELS,
+    UnscorableImageError,
+    choose_device,
+    explain_import,
+    file_sha256,
+    to_dtype,
+)
 from .text_normalization import normalize_word, word_kind
+
+logger = logging.get_logger(__name__)
 
 DEFAULT_MODEL, DEFAULT_WEIGHTS = "ViT-B-32-quickgelu", "openai"
 _CURE = "Relevance scoring needs open_clip: pip install 'iqcr-mi[scoring]'."
@@ -20,6 +30,8 @@ _CONFIG_FILE = "open_clip_config.json"
 _HUB_PREFIX = "hf-hub:"
 # What open_clip calls the types it runs in.
 _PRECISIONS = {torch.float32: "fp32", torch.bfloat16: "bf16"}
+# The side of CLIP's pictures, or near enough to tell what is too narrow.
+_USUAL_SIZE = 224
 # Pictures, or texts, in one forward pass.
 _BATCH_SIZE = 64
 
@@ -103,12 +115,18 @@ class RelevanceScorer:
         if self.pretrained not in tags:
             return  # A file does not tell which activation it was trained with.
         theirs = bool(open_clip.get_pretrained_cfg(self.model, self.pretrained).get("quick_gelu", False))
-        if theirs != bool(open_clip.get_model_config(self.model).get("quick_gelu", False)):
-            other = f"{self.model}-quickgelu" if theirs else self.model.removesuffix("-quickgelu")
-            raise ValueError(
-                f"The weights {self.pretrained!r} were trained with {'QuickGELU' if theirs else 'GELU'}, and the "
-                f"architecture {self.model!r} has the other activation: every score would be wrong. Take {other!r}."
-            )
+        if theirs == bool(open_clip.get_model_config(self.model).get("quick_gelu", False)):
+            return
+        other = f"{self.model}-quickgelu" if theirs else self.model.removesuffix("-quickgelu")
+        activation = "QuickGELU" if theirs else "GELU"
+        if other == self.model or other not in open_clip.list_models():
+            # Of these models open_clip has but one form, so its table of weights is as likely to be wrong.
+            logger.warning_once(f"open_clip says that {self.pretrained!r} of {self.model!r} asks for {activation}.")
+            return
+        raise ValueError(
+            f"The weights {self.pretrained!r} were trained with {activation}, and the architecture {self.model!r} has "
+            f"the other activation: every score would be wrong. Take {other!r}."
+        )
 
     @cached_property
     def weights(self) -> str:
@@ -128,12 +146,13 @@ class RelevanceScorer:
 
         No network is loaded for it.
         """
+        weights_sha256 = file_sha256(self.weights)  # which sees to it that the folder is whole
         return {
             "library": "open_clip",
             "library_version": version("open_clip_torch"),
             "model": os.path.basename(os.path.abspath(self.model)) if self.is_folder else self.model,
             **self._config(),
-            "weights_sha256": file_sha256(self.weights),
+            "weights_sha256": weights_sha256,
             "dtype": str(self.dtype).removeprefix("torch."),
         }
 
@@ -165,6 +184,7 @@ class RelevanceScorer:
 
         Raises:
             ValueError: If there are more texts than pictures or fewer.
+            UnscorableImageError: If a picture is so narrow that it cannot be enlarged.
         """
         if len(texts) != len(images):
             raise ValueError(f"{len(texts)} texts for {len(images)} pictures. Pass one text per picture.")
@@ -178,7 +198,7 @@ class RelevanceScorer:
         image_states = self._embed(
             model.encode_image,
             list(pictures.values()),
-            lambda part: torch.stack([preprocess(image) for image in part]).to(self.dtype),
+            lambda part: torch.stack([preprocess(_not_too_narrow(image)) for image in part]).to(self.dtype),
         )
         pairs = [(numbers[text], rows[id(image)]) for text, image in zip(texts, images, strict=True)]
         of_text, of_image = torch.tensor(pairs).unbind(dim=1)
@@ -206,6 +226,16 @@ class RelevanceScorer:
             require_pretrained=True,
         )
         return model.eval(), preprocess, open_clip.get_tokenizer(name)
+
+
+def _not_too_narrow(image: Image.Image) -> Image.Image:
+    """The picture, unless it is a line: enlarged until its short side fits the network it would take gigabytes."""
+    narrow, wide = sorted(image.size)
+    if _USUAL_SIZE**2 * wide > MAX_ENLARGED_PIXELS * narrow:
+        raise UnscorableImageError(
+            f"CLIP cannot score {image.width} x {image.height} pixels: too narrow. Leave it out."
+        )
+    return image
 
 
 def _only_weights_file(folder: Path) -> str:

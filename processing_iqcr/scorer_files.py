@@ -8,6 +8,9 @@ import torch
 from torch import nn
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+# Narrow pictures are enlarged to what a network takes. One that would grow beyond this many pixels (a line, not a
+# picture) would take gigabytes.
+MAX_ENLARGED_PIXELS = 89_478_485
 
 
 class UnscorableImageError(ValueError):

@@ -147,7 +147,7 @@ def read_spec(kind: str, spec: str | Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: If it is neither a name nor a mapping with one.
     """
-    options = {"name": spec} if isinstance(spec, str | os.PathLike) else spec
+    options = {"name": os.fspath(spec)} if isinstance(spec, str | os.PathLike) else spec
     if not isinstance(options, Mapping) or not isinstance(options.get("name"), str) or not options["name"]:
         raise ValueError(f"`{kind}` must be a name or an object with `name` and options, got {spec!r}.")
     return dict(options)

@@ -17,9 +17,10 @@ from transformers import AutoModelForTokenClassification, AutoProcessor
 import run_mner
 from mner_training.arguments import DataArguments, ModelArguments, ScoringArguments
 from mner_training.building import build_processor
+from mner_training.corpus_loading import load_posts
 from mner_training.missing_scores import add_missing_scores
 from mner_training.score_cache import ScoreCache, default_cache_path
-from processing_iqcr.scorers import register_quality_scorer, register_relevance_scorer
+from processing_iqcr.scorers import ScorerMismatchError, register_quality_scorer, register_relevance_scorer
 
 COLUMNS = ["quality_scores", "relevance_scores"]
 BRIGHT = {"library": "registered", "name": "bright", "version": "1"}
@@ -340,8 +341,13 @@ class TestWhoScores:
 
     def test_posts_that_are_all_scored_need_no_scorer(self, add, scored):
         """Not even one that could be had: nobody pays for loading it."""
-        filled, _, _ = add(scored, quality_scorer="maniqa", relevance_scorer={"name": "ViT-B-32-quickgelu"})
+        filled, record, processor = add(
+            scored, quality_scorer="maniqa", relevance_scorer={"name": "ViT-B-32-quickgelu"}
+        )
         assert filled["test"] is scored["test"]
+        # and nobody says that these two gave the scores
+        assert processor.quality_scorer is processor.relevance_scorer is None
+        assert record == {"quality_scorer": None, "relevance_scorer": None}
 
     @pytest.mark.parametrize("kind", SPECS)
     def test_none_switches_off(self, add, posts, trained, kind):
@@ -397,16 +403,19 @@ class TestWhoScores:
         assert processor.quality_scorer["description"]["name"] == "half"
         assert processor.relevance_scorer == SPECS["relevance_scorer"]
 
-    def test_other_version_than_the_checkpoints_does_not_score_for_it(self, add, posts, trained, caplog):
+    @pytest.mark.parametrize("named", [False, True], ids=["not named", "named again"])
+    def test_other_version_than_the_checkpoints_is_refused(self, add, posts, trained, named):
         """The model has learned from the scores of the other one."""
         register(refuse, refuse, version="2")
-        with caplog.at_level(logging.WARNING):
-            filled, _, processor = add(posts, model={"model_name_or_path": str(trained)})
-        assert filled["test"].column_names == posts["test"].column_names
-        assert "is not the one that scored the training data: {'version': '1'} there, {'version': '2'} here" in (
-            caplog.text
-        )
-        assert processor.quality_scorer == SPECS["quality_scorer"]
+        scoring = {"quality_scorer": "bright"} if named else {}
+        message = "is not the one that scored the training data: {'version': '1'} there, {'version': '2'} here"
+        with pytest.raises(ScorerMismatchError, match=re.escape(message)):
+            add(posts, model={"model_name_or_path": str(trained)}, **scoring)
+
+    def test_other_version_does_not_matter_where_nothing_is_missing(self, add, scored, trained):
+        register(refuse, refuse, version="2")
+        filled, _, _ = add(scored, model={"model_name_or_path": str(trained)})
+        assert filled["test"] is scored["test"]
 
     def test_pictures_that_cannot_be_scored_end_it(self, add, posts):
         register(quality=lambda images: [float("nan")] * len(images))
@@ -441,39 +450,74 @@ class TestWhoScoredTheDataSet:
 
     def test_differs_from_the_checkpoints_and_a_warning_says_so(self, add, scored, trained, caplog):
         with caplog.at_level(logging.WARNING):
-            _, _, processor = add(scored, scored_by=self.THEIRS, model={"model_name_or_path": str(trained)})
-        assert "The quality_scorer of this run is not the one that scored the data set" in caplog.text
-        assert str(BRIGHT) in caplog.text
-        assert str(self.THEIRS["quality_scorer"]["description"]) in caplog.text
-        # what the model has learned from does not change by predicting
+            filled, _, _ = add(scored, scored_by=self.THEIRS, model={"model_name_or_path": str(trained)})
+        assert filled["test"] is scored["test"]
+        for kind, description in (("quality_scorer", BRIGHT), ("relevance_scorer", LENGTH)):
+            (message,) = [text for text in caplog.messages if f"not by the {kind} named" in text]
+            assert str(description) in message
+            assert str(self.THEIRS[kind]["description"]) in message
+
+    @pytest.mark.parametrize("named", [False, True], ids=["not named", "named again"])
+    def test_is_the_checkpoints_and_nothing_is_said(self, add, scored, trained, caplog, named):
+        scoring = {"quality_scorer": "bright", "relevance_scorer": "length"} if named else {}
+        with caplog.at_level(logging.WARNING):
+            _, _, processor = add(scored, SPECS, {"model_name_or_path": str(trained)}, **scoring)
+        assert [text for text in caplog.messages if "scored by" in text] == []
         assert {kind: getattr(processor, kind) for kind in SPECS} == SPECS
 
-    @pytest.mark.parametrize("spec", [{"name": "maniqa"}, {"name": "maniqa", "num_crops": 5}], ids=str)
-    def test_is_known_by_name_alone(self, add, scored, trained, caplog, spec):
-        """As in a ``scores.json`` that somebody has written by hand."""
-        scored_by = {"quality_scorer": spec}
-        _, _, processor = add(scored, scored_by=scored_by)
-        assert processor.quality_scorer == spec
-        _, _, processor = add(scored, scored_by=scored_by, model={"model_name_or_path": str(trained)})
-        assert processor.quality_scorer == SPECS["quality_scorer"]
+    def test_does_not_become_the_checkpoints_where_nobody_knows(self, add, scored, trained):
+        _, _, processor = add(scored, model={"model_name_or_path": str(trained)})
+        assert {kind: getattr(processor, kind) for kind in SPECS} == SPECS  # as before: nothing new is known
 
-    def test_is_the_checkpoints_and_nothing_is_said(self, add, scored, trained, caplog):
-        with caplog.at_level(logging.WARNING):
-            add(scored, scored_by=SPECS, model={"model_name_or_path": str(trained)})
-        assert "is not the one that scored" not in caplog.text
-
-    def test_differs_from_who_fills_the_gaps_and_a_warning_says_so(self, add, scored, caplog):
-        register()
+    @pytest.fixture
+    def gaps(self, scored) -> dict[str, Dataset]:
+        """Posts of two pictures lack their qualities."""
         split = scored["test"].map(lambda post: {"quality_scores": None} if len(post["images"]) == 2 else {})
         assert None in split["quality_scores"]
-        with caplog.at_level(logging.WARNING):
-            add({"test": split}, scored_by=self.THEIRS, quality_scorer="bright")
-        assert "The quality_scorer of this run is not the one that scored the data set" in caplog.text
+        return {"test": split}
 
-    def test_differs_from_the_recipes_who_had_nothing_to_do(self, add, scored, caplog):
-        """The scores are those of the data set's: the processor must not say that they are another's."""
+    def test_another_one_does_not_fill_its_gaps(self, add, gaps):
+        """Two scales in one column."""
+        register(refuse, refuse)
+        with pytest.raises(
+            ValueError, match=r"Some quality_scores of the data set are by .*maniqa.*'bright'.*Name the"
+        ):
+            add(gaps, scored_by=self.THEIRS, quality_scorer="bright")
+
+    def test_fills_its_own_gaps(self, add, gaps):
+        register()
+        filled, _, _ = add(gaps, scored_by=SPECS, quality_scorer="bright")
+        assert [len(scores) for scores in filled["test"]["quality_scores"]] == list(map(len, gaps["test"]["images"]))
+
+    def test_gaps_of_nobody_known_are_filled_and_a_warning_says_so(self, add, gaps, caplog):
+        register()
+        with caplog.at_level(logging.WARNING):
+            add(gaps, quality_scorer="bright")
+        assert "Nobody knows who gave the quality_scores that the data set has; they stay" in caplog.text
+
+    def test_is_named_and_not_the_recipes_who_had_nothing_to_do(self, add, scored, caplog):
         register(refuse, refuse)
         with caplog.at_level(logging.WARNING):
-            _, _, processor = add(scored, scored_by=self.THEIRS, quality_scorer="bright", relevance_scorer="length")
-        named = {kind: getattr(processor, kind) for kind in self.THEIRS}
-        assert named == self.THEIRS or "is not the one that scored the data set" in caplog.text
+            _, record, processor = add(scored, self.THEIRS, quality_scorer="bright", relevance_scorer="length")
+        assert {kind: getattr(processor, kind) for kind in self.THEIRS} == record == self.THEIRS
+        for kind in self.THEIRS:
+            assert f"not by the {kind} named" in caplog.text
+
+    def test_is_the_recipes_by_name_and_nothing_is_said(self, add, scored, caplog):
+        """What the scoring by a recipe has written, the training by the same recipe reads."""
+        with caplog.at_level(logging.WARNING):
+            _, _, processor = add(scored, SPECS, quality_scorer="bright", relevance_scorer={"name": "length"})
+        assert [text for text in caplog.messages if "scored by" in text] == []
+        assert {kind: getattr(processor, kind) for kind in SPECS} == SPECS
+
+    @pytest.mark.parametrize(
+        "scorers", [{"quality_scorer": "maniqa"}, {"quality_scorer": {"name": "maniqa"}}, ["maniqa"], None], ids=str
+    )
+    def test_is_nobody_if_the_file_is_of_another_form(self, scored, tmp_path, caplog, scorers):
+        """As one that somebody has written by hand."""
+        scored["test"].to_parquet(tmp_path / "mine" / "test.parquet")
+        (tmp_path / "mine" / "scores.json").write_text(json.dumps({"scorers": scorers} if scorers else {"who": "me"}))
+        with caplog.at_level(logging.WARNING):
+            _, record = load_posts(DataArguments(dataset=str(tmp_path / "mine")))
+        assert "scores" not in record
+        assert "scores.json of" in caplog.text

@@ -431,11 +431,11 @@ class TestPicturesThatCannotBeScored:
             score_posts(posts, make_scorers(narrow), cache)
         message = str(failed.value)
         assert message.startswith("3 pictures cannot be scored: ")
-        assert "Post 'a', image 1" in message
+        assert "Split train, Post 'a', image 1" in message
         assert "not a picture of a known format" in message
         assert "Post 'b', image 0" in message
         assert "gone.png' cannot be opened (there is no such file)" in message
-        assert "Post 'c', image 1: 2 x 9 pixels are too few" in message
+        assert "Split test, Post 'c', image 1: 2 x 9 pixels are too few" in message
         assert "set `broken_images` to 'drop'" in message
         assert str(cache.path) in message
         # All others are there, also those of the same batches: the run after it computes nothing.
@@ -534,7 +534,9 @@ class TestScoresThatNoScorerMayGive:
 
     def test_error_names_the_post_and_keeps_all_others(self, cache, kind, answer, message):
         scorers = self.make(kind, answer)
-        with pytest.raises(ScoringError, match=rf"^Post 'p6', image 0: {message}, by .*'version': '1'") as failed:
+        with pytest.raises(
+            ScoringError, match=rf"^Split train, Post 'p6', image 0: {message}, by .*'version': '1'"
+        ) as failed:
             score_posts(greys(*range(1, 9)), scorers, cache)
         assert str(cache.path) in str(failed.value)
         assert "'drop'" in str(failed.value)
@@ -590,7 +592,7 @@ class TestScorersThatBreak:
         (pages,) = cache.connection.execute("PRAGMA page_count").fetchone()
         cache.connection.execute(f"PRAGMA max_page_count = {pages + 1}")
         bright = Bright()
-        with pytest.raises(DiskFullError, match=r"is full\. .* It was at Post '\d+', image 0\.") as full:
+        with pytest.raises(DiskFullError, match=r"is full\. .* It was at Split train, Post '\d+', image 0\.") as full:
             score_posts(posts, make_scorers(bright), cache)
         assert bright.pictures.total() < 200
         # "All earlier ones are stored": all but the pictures of the last call.

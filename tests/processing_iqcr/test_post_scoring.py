@@ -19,6 +19,7 @@ from transformers import AutoProcessor, ViTImageProcessorPil
 from processing_iqcr import ImageLoadingError, IQCRProcessor, post_scoring, quality_scorer, scorers
 from processing_iqcr.quality_scorer import QualityScorer
 from processing_iqcr.relevance_scorer import RelevanceScorer
+from processing_iqcr.scorer_files import UnscorableImageError
 from processing_iqcr.scorers import register_quality_scorer, register_relevance_scorer
 from tests.scoring_networks import block_sockets, noise, save_clip
 
@@ -183,6 +184,26 @@ def test_black_picture_has_no_quality_by_piqe(make_processor):
         make_processor(quality_scorer={"name": "piqe"}).compute_scores(
             words=["a"], images=[noise(64, 64), gray(0, 64, 64)]
         )
+
+
+def test_picture_that_a_metric_cannot_score_is_named(make_processor):
+    with pytest.raises(UnscorableImageError, match=r"Post 1, image 1: piqe cannot score 7 x 90 pixels"):
+        make_processor(quality_scorer={"name": "piqe"}).compute_scores(
+            words=[["a"], ["b"]], images=[[noise(64, 64)], [noise(64, 64), noise(7, 90)]]
+        )
+
+
+def test_many_pictures_keep_their_places(make_processor, calls):
+    counts = [3, 0, 20, 1, 16, 0, 5]
+    values = iter(range(sum(counts)))
+    images = [[gray(next(values)) for _ in range(count)] for count in counts]
+    words = [["w" * (index + 1)] for index in range(len(counts))]
+    scores = make_processor(**MINE).compute_scores(words=words, images=images)
+    expected = iter(range(sum(counts)))
+    assert scores == {
+        "quality_scores": [[next(expected) / 255 for _ in range(count)] for count in counts],
+        "relevance_scores": [[(index + 1) / 100] * count for index, count in enumerate(counts)],
+    }
 
 
 def test_scores_go_into_the_batch_as_they_come(make_processor, calls):

@@ -555,7 +555,7 @@ def test_full_disk_keeps_what_was_computed_and_goes_on_when_there_is_room(on_sma
     for start in (full, again):
         assert start["error"] == errno.ENOSPC
         assert "is full. All scores that were computed are stored: free some room and start" in start["message"]
-        assert "It was at Post '" in start["message"]
+        assert "It was at Split train, Post '" in start["message"]
         done += start["computed"]
         assert start["stored"] == [2 * done] * 2
         assert not start["reserve_is_left"]
