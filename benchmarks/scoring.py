@@ -23,16 +23,20 @@ from types import SimpleNamespace
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # run as a script from a clone
 
-import pyiqa.archs.maniqa_arch as maniqa_arch  # noqa: E402
-import skimage.data  # noqa: E402
-import sklearn.datasets  # noqa: E402
-import timm  # noqa: E402
 import torch  # noqa: E402
 from datasets import Dataset, Features, Image, List, Value  # noqa: E402
 from PIL import Image as PILImage  # noqa: E402
 from PIL import ImageFilter  # noqa: E402
-from scipy.stats import spearmanr  # noqa: E402
-from torchvision.transforms.functional import to_tensor  # noqa: E402
+
+try:
+    import pyiqa.archs.maniqa_arch as maniqa_arch
+    import skimage.data
+    import sklearn.datasets
+    import timm
+    from scipy.stats import spearmanr
+    from torchvision.transforms.functional import to_tensor
+except ImportError as error:
+    raise ImportError(f"This benchmark needs what the tests need: pip install -e '.[dev]' ({error}).") from error
 
 from mner_training.score_cache import ScoreCache  # noqa: E402
 from mner_training.scoring import score_posts  # noqa: E402

@@ -91,6 +91,7 @@ def _push(folder: Path, repo_id: str, report: dict[str, Any]) -> str:
     }
     there = api.list_repo_files(repo_id, repo_type="dataset")
     stale = [name for name in there if _SHARD.fullmatch(name) and name not in files]
+    stale += [SCORES_FILE] * (SCORES_FILE in there and "scores" not in report)
     card = render_card(report, repo_id).encode()
     operations = [CommitOperationAdd(name, card if name == CARD_FILE else str(file)) for name, file in files.items()]
     if "scores" in report:  # not the folder's own file, which may name places on this machine

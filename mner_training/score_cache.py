@@ -70,7 +70,7 @@ class ScoreCache:
             if error.errno != errno.ENOSPC:
                 raise
             raise DiskFullError(errno.ENOSPC, f"No room for scores beside {self.path}. Free some first.") from error
-        self.connection = sqlite3.connect(self.path, timeout=_PATIENCE, isolation_level=None)
+        self.connection = self._run(sqlite3.connect, self.path, timeout=_PATIENCE, isolation_level=None)
         self._run(self.connection.executescript, _TABLES)
 
     def get(self, description: Mapping[str, Any], keys: Sequence[bytes]) -> dict[bytes, float]:
@@ -87,7 +87,7 @@ class ScoreCache:
         for start in range(0, len(keys), _KEYS_PER_QUERY):
             part = keys[start : start + _KEYS_PER_QUERY]
             query = f"SELECT key, score FROM scores WHERE scorer = ? AND key IN ({', '.join('?' * len(part))})"
-            found |= dict(self._run(self.connection.execute, query, (scorer, *part)).fetchall())
+            found |= dict(self._fetch(query, (scorer, *part)))
         return found
 
     def put(self, scores: Iterable[tuple[Mapping[str, Any], Mapping[bytes, float]]]) -> None:
@@ -119,7 +119,7 @@ class ScoreCache:
     def count(self, description: Mapping[str, Any]) -> int:
         """How many scores of a scorer there are."""
         query = "SELECT COUNT(*) FROM scores WHERE scorer = ?"
-        return self._run(self.connection.execute, query, (_scorer_id(description),)).fetchone()[0]
+        return self._fetch(query, (_scorer_id(description),))[0][0]
 
     def close(self) -> None:
         """Close the file."""
@@ -132,17 +132,21 @@ class ScoreCache:
             for description, values in scores:
                 scorer = _scorer_id(description)
                 text = json.dumps(description, sort_keys=True)
-                self.connection.execute("INSERT OR IGNORE INTO scorers VALUES (?, ?)", (scorer, text))
+                self._run(self.connection.execute, "INSERT OR IGNORE INTO scorers VALUES (?, ?)", (scorer, text))
                 rows = [(scorer, key, score) for key, score in values.items()]
-                self.connection.executemany("INSERT OR IGNORE INTO scores VALUES (?, ?, ?)", rows)
+                self._run(self.connection.executemany, "INSERT OR IGNORE INTO scores VALUES (?, ?, ?)", rows)
 
-    def _run(self, execute, *arguments):
+    def _fetch(self, query: str, values: Sequence) -> list[tuple]:
+        """All rows of a query. A damaged page is met while they are read."""
+        return self._run(lambda: self.connection.execute(query, values).fetchall())
+
+    def _run(self, execute, *arguments, **options):
         """Run a statement; what a file that is no cache leads to becomes an error that says what to do."""
         try:
-            return execute(*arguments)
-        except sqlite3.OperationalError:
-            raise
+            return execute(*arguments, **options)
         except sqlite3.DatabaseError as error:
+            if getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY):
+                raise
             raise ValueError(
                 f"{str(self.path)!r} is no cache of scores, or is damaged ({error}). Remove it, or name another file "
                 "(--score_cache)."

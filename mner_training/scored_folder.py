@@ -1,14 +1,16 @@
 """A data set with its scores as a folder, and in it who gave them."""
 
 import json
+import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset, Features, Image, List
+from huggingface_hub import DatasetCardData
 from transformers.utils import logging
 
-from dataset_scripts.corpus_build import write_report
+from dataset_scripts.corpus_build import CARD_FILE, write_report
 from dataset_scripts.dataset_folder import SCORES_FILE, SCORES_SCHEMA, new_dataset_folder, write_split, write_text
 from mner_training.picture_files import image_content
 from mner_training.versions import package_versions
@@ -42,7 +44,13 @@ def write_scored_folder(
             write_split(folder, name, rows, features, len(split))
         record = {"schema": SCORES_SCHEMA, "scorers": dict(scorers), "versions": package_versions()}
         write_text(folder, SCORES_FILE, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-        if report:
+        if not report:
+            # Without a card `datasets` would guess the splits from the files' names: `dev` would be `validation`.
+            files = [{"split": name, "path": f"{name}-*.parquet"} for name in posts]
+            # Something of its own, or `datasets` would take it for what it loaded from a folder of the same name.
+            config = {"config_name": "default", "data_files": files, "description": f"scored {uuid.uuid4().hex[:16]}"}
+            write_text(folder, CARD_FILE, f"---\n{DatasetCardData(configs=[config]).to_yaml()}\n---\n")
+        else:
             public = {kind: without_paths(spec) for kind, spec in scorers.items()}
             write_report(folder, {**report, "pictures": "included", "scores": public})
 

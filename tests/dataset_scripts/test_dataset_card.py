@@ -95,6 +95,10 @@ def test_card_names_the_repository_or_the_folder():
 
 def test_metadata_is_what_the_hub_reads():
     data = DatasetCard(render_card(make_report())).data.to_dict()
+    build = data["configs"][0].pop("description")
+    assert build.startswith("build ")
+    other = DatasetCard(render_card(make_report() | {"title": "another"})).data.to_dict()
+    assert other["configs"][0]["description"] != build
     assert data == {
         "pretty_name": "MNER-MI",
         "language": ["en"],

@@ -117,8 +117,9 @@ def test_own_folder_of_posts_to_be_tagged(tmp_path):
 
 def test_scores_of_own_json_lines_are_not_lost(tmp_path):
     post = {"tokens": ["Kobe"], "ner_tags": ["B-PER"], "quality_scores": [0.5], "relevance_scores": [0.2]}
-    (tmp_path / "train.jsonl").write_text(json.dumps(post) + "\n")
-    posts, _ = load_posts(DataArguments(dataset=str(tmp_path)))
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "train.jsonl").write_text(json.dumps(post) + "\n")
+    posts, _ = load_posts(DataArguments(dataset=str(tmp_path / "own")))
     assert posts["train"][0] == post
 
 
