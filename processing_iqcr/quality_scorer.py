@@ -110,8 +110,7 @@ class QualityScorer:
         Raises:
             UnscorableImageError: If the metric cannot take a picture, mostly for its size.
         """
-        network = self._network  # one that cannot be loaded is no fault of a picture
-        raw = network(images) if self.is_maniqa else [self._score(network, image) for image in images]
+        raw = self._network(images) if self.is_maniqa else [self._score(image) for image in images]
         qualities = [(score - self.low) / (self.high - self.low) for score in raw]
         if any(not 0 <= quality <= 1 for quality in qualities if quality == quality):
             logger.warning_once(
@@ -135,8 +134,9 @@ class QualityScorer:
         with _tensors_only():
             return pyiqa.create_metric(self.metric, device=self.device)
 
-    def _score(self, network, image: Image.Image) -> float:
+    def _score(self, image: Image.Image) -> float:
         """The raw score of one picture by pyiqa's own metric: not all of them take several at once."""
+        network = self._network  # outside of `try`: one that cannot be loaded is no fault of the picture
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].float() / 255
         try:
             return float(network(pixels.to(self.device)))
