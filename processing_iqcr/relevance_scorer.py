@@ -169,7 +169,8 @@ class RelevanceScorer:
         # A tag brings the preparation that its weights were trained with, a file has open_clip's usual one.
         tag = open_clip.get_pretrained_cfg(self.model, self.pretrained) or {}
         preparation = {name: tag[name] for name in ("mean", "std", "interpolation", "resize_mode") if name in tag}
-        return {"model_cfg": open_clip.get_model_config(self.model), "preprocess_cfg": preparation}
+        config = {"model_cfg": open_clip.get_model_config(self.model), "preprocess_cfg": preparation}
+        return json.loads(json.dumps(config))  # as a checkpoint gives it back, in which a tuple is a list
 
     @torch.inference_mode()
     def __call__(self, texts: Sequence[str], images: Sequence[Image.Image]) -> list[float]:

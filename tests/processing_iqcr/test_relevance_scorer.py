@@ -187,6 +187,15 @@ def test_texts_and_pictures_must_be_as_many(saved, num_texts, num_pictures):
         RelevanceScorer(saved[True][0], device="cpu")(["a"] * num_texts, [noise(32, 32)] * num_pictures)
 
 
+def test_description_is_the_same_after_it_was_saved(tmp_path):
+    """A checkpoint's description is compared with the scorer's own, also where open_clip has tuples in its tables."""
+    (tmp_path / "weights").write_bytes(b"weights")
+    scorer = RelevanceScorer("ViT-B-32-quickgelu", "openai", device="cpu")
+    scorer.__dict__["weights"] = str(tmp_path / "weights")  # in the place of what would be downloaded
+    assert scorer.description["preprocess_cfg"]["mean"] == pytest.approx([0.4815, 0.4578, 0.4082], abs=1e-4)
+    assert json.loads(json.dumps(scorer.description)) == scorer.description
+
+
 def test_default_is_the_published_model_with_its_activation():
     scorer = RelevanceScorer(device="cpu")
     assert (scorer.model, scorer.pretrained) == ("ViT-B-32-quickgelu", "openai")
