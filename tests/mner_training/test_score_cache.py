@@ -322,6 +322,41 @@ class TestFilesThatAreNoCache:
             cache.put([(BRIGHT, {key("new"): 0.5})])
 
 
+# A file may not grow beyond 64 KiB here: SQLite meets a failing write, as where a quota is used up or a disk breaks.
+FAILING_WRITE = """
+import resource, sys
+from mner_training.score_cache import ScoreCache, quality_key
+
+description = {"library": "registered", "name": "bright", "version": "1"}
+cache = ScoreCache(sys.argv[1])
+cache.put([(description, {quality_key(b"before"): 0.5})])
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))
+try:
+    cache.put([(description, {quality_key(b"%d" % number): 0.25 for number in range(5000)})])
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+def test_write_that_fails_is_no_reason_to_remove_the_file(path):
+    """It is whole, and may hold the work of hours."""
+    message = answer(run(FAILING_WRITE, path))
+    assert "disk I/O error" in message
+    assert "Remove it" not in message
+    assert "damaged" not in message
+    assert stored(path) == [("bright", key("before"), 0.5)]
+
+
+def test_file_that_may_not_be_written_is_no_reason_to_remove_it(cache, path):
+    cache.put([(BRIGHT, {key("a"): 0.5})])
+    cache.connection.execute("PRAGMA query_only = ON")  # SQLite's error is that of a write-protected file
+    with pytest.raises(Exception, match="readonly") as refused:
+        cache.put([(BRIGHT, {key("b"): 0.5})])
+    assert "Remove it" not in str(refused.value)
+    assert "damaged" not in str(refused.value)
+    assert stored(path) == [("bright", key("a"), 0.5)]
+
+
 class TestFullDisk:
     def limit(self, cache: ScoreCache, more_pages: int = 0) -> None:
         """Let the file grow by so many pages only, as a disk that is about to be full."""

@@ -85,7 +85,9 @@ def test_wheel_metadata(wheel):
     assert (metadata["Name"], metadata["Version"]) == ("iqcr-mi", config["metadata"]["version"])
     assert (metadata["License-Expression"], metadata["Requires-Python"]) == ("Apache-2.0", ">=3.11")
     assert licence == (ROOT / "LICENSE").read_bytes()
-    assert set(metadata.get_all("Provides-Extra")) == {"scoring", "app", "onnx", "lake", "search", "llm", "dev", "all"}
+    assert set(metadata.get_all("Provides-Extra")) == {
+        *("scoring", "plots", "app", "onnx", "lake", "search", "llm", "dev", "all")
+    }
 
 
 def test_every_module_imports_from_the_environment(installed):
