@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from accelerate import PartialState
 from transformers import set_seed
 
 from mner_training.arguments import parse_arguments
@@ -123,6 +124,7 @@ def save(trainer: MNERTrainer, split: str, metrics: dict[str, float]) -> dict[st
 def cli() -> None:
     """Run `main` as a command: a return value would become the exit status."""
     main()
+    PartialState().destroy_process_group()  # threads of a group that is left open may abort a process at its exit
 
 
 if __name__ == "__main__":

@@ -109,3 +109,4 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, int]]:
 
 if __name__ == "__main__":
     main()
+    PartialState().destroy_process_group()  # threads of a group that is left open may abort a process at its exit
