@@ -145,8 +145,14 @@ class ScoreCache:
         try:
             return execute(*arguments, **options)
         except sqlite3.DatabaseError as error:
-            if getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY):
+            code = error.sqlite_errorcode & 0xFF  # Python gives extended codes
+            if code in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY):
                 raise
+            if code not in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR):
+                raise OSError(
+                    f"{str(self.path)!r} cannot be read or written ({error}). See to the file and its folder, or name "
+                    "another one (--score_cache)."
+                ) from error
             raise ValueError(
                 f"{str(self.path)!r} is no cache of scores, or is damaged ({error}). Remove it, or name another file "
                 "(--score_cache)."
