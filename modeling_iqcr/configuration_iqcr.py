@@ -1,8 +1,31 @@
 """Configuration of IQCR-MI: two backbones, the ablations' switches, and every number that the paper leaves open."""
 
+import copy
 import math
+import os
+from typing import TYPE_CHECKING
 
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
+
+if TYPE_CHECKING:
+    # Never run: transformers copies the files that a saved file names beside it. A configuration points to these two,
+    # so they go wherever it goes, even if it is saved alone.
+    from .modeling_iqcr import IQCRModel  # noqa: F401
+    from .pipeline_iqcr import MultimodalNERPipeline  # noqa: F401
+
+# What a saved configuration tells a process that has only the checkpoint, in which file each class is.
+AUTO_MAP = {
+    "AutoConfig": "configuration_iqcr.IQCRConfig",
+    "AutoModel": "modeling_iqcr.IQCRModel",
+    "AutoModelForTokenClassification": "modeling_iqcr.IQCRForTokenClassification",
+}
+CUSTOM_PIPELINES = {
+    "multimodal-ner": {
+        "impl": "pipeline_iqcr.MultimodalNERPipeline",
+        "pt": ["AutoModelForTokenClassification"],
+        "type": "multimodal",
+    }
+}
 
 PAPER_LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC", "B-ORG", "I-ORG", "B-MISC", "I-MISC")
 
@@ -138,6 +161,18 @@ class IQCRConfig(PreTrainedConfig):
         # Not decided here: who loads a checkpoint for other labels sets them after this.
         self.constrain_decoding = constrain_decoding
         self.check_fields()
+
+    def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs) -> None:
+        """Save the configuration with all files that it names: those of the models and of the pipeline.
+
+        Args:
+            save_directory: The folder, made if it is not there.
+            push_to_hub: Upload it as well.
+            kwargs: What every configuration of transformers takes.
+        """
+        if type(self) is IQCRConfig:  # a subclass names its own files
+            self.auto_map, self.custom_pipelines = dict(AUTO_MAP), copy.deepcopy(CUSTOM_PIPELINES)
+        super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
 
     @property
     def hidden_size(self) -> int:

@@ -150,7 +150,10 @@ def _load(source: Any, max_pixels: int) -> LoadedImage:
 def _open_file(path: str | os.PathLike) -> BinaryIO:
     """Open a file; whatever else has a path (a folder, a device, a pipe) could block or never end."""
     if isinstance(path, str) and _URL.match(path):
-        raise UnsupportedImageError("is a URL, and nothing is fetched from a network. Download it and pass its path.")
+        raise UnsupportedImageError(
+            "is a URL, and nothing is fetched from a network unasked. Download it and pass its path, or let the "
+            "pipeline do so by `allow_urls=True`."
+        )
     try:
         if stat.S_ISREG(os.stat(path).st_mode):
             return open(path, "rb")

@@ -5,10 +5,15 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from PIL import Image
+from transformers.utils import logging
+
 from .image_loading import load_image
 from .relevance_scorer import relevance_text
 from .scorer_files import UnscorableImageError
 from .scorers import SCORE_COLUMNS, Scorer, find_fault, is_registered, make_scorer, score_each
+
+logger = logging.get_logger(__name__)
 
 # Pictures decoded at a time.
 _BATCH_SIZE = 16
@@ -59,6 +64,40 @@ def score_images(
                     what = kind.removesuffix("_scorer")
                     raise ValueError(f"{name}: its {what} {fault}, by {specs[kind]['name']!r}.")
                 scores[SCORE_COLUMNS[kind]][index].append(value)
+    return scores
+
+
+def try_scores(
+    kind: str, spec: Mapping[str, Any] | None, words: Sequence[str], images: Sequence[Image.Image], name: str
+) -> list[float | None] | None:
+    """Score the images of one post as far as that can be done, and warn of what cannot.
+
+    Args:
+        kind: One of `SCORER_KINDS`.
+        spec: The scorer's name and options, ``None`` if nobody knows it.
+        words: The words of the post.
+        images: Its images.
+        name: What warnings call the post.
+
+    Returns:
+        One score per image, ``None`` for one that cannot be scored; ``None`` if the scorer cannot be had. That is
+        warned of once, however many posts there are.
+    """
+    what = kind.removesuffix("_scorer")
+    stand_in = f"Missing scores of {what} are replaced by the mean of the training data"
+    if spec is None:
+        logger.warning_once(f"{stand_in}: the processor names no {kind}. Pass scores with the posts if you have them.")
+        return None
+    try:
+        scores = score_each(kind, _load(kind, spec, None), [relevance_text(words)] * len(images), images)
+    except (ImportError, OSError, ValueError) as error:  # not installed, not to be downloaded, another one
+        logger.warning_once(f"{stand_in}: the {kind} {spec['name']!r} cannot be had. {error}")
+        return None
+    for number, score in enumerate(scores):
+        fault = str(score) if isinstance(score, UnscorableImageError) else find_fault(kind, score)
+        if fault is not None:
+            logger.warning(f"{name}, image {number}: no {what}, the mean of the training data stands in. {fault}")
+            scores[number] = None
     return scores
 
 

@@ -1,21 +1,27 @@
 """Posts to tensors: words, images and their scores, as the model's `forward` takes them."""
 
 import math
+import os
 from collections.abc import Sequence
 from typing import Any
 
 import torch
+from PIL import Image
 from transformers import BatchFeature, ProcessorMixin
+from transformers.dynamic_module_utils import custom_object_save
 from transformers.utils import logging
 
-from .decoding import PostPrediction, decode_posts
+from .decoding import PostPrediction, decode_posts, score_entities
+from .entities import Entity
+from .image_fetching import fetch_image, is_address
 from .image_loading import load_image
 from .image_preparation import find_image_shape, normalize_pixels, resize_image, with_pil_backend
 from .image_scores import SCORE_RANGES, check_scores
 from .post_arguments import check_labels, one_entry_per_post, read_posts
-from .post_scoring import score_images
+from .post_scoring import score_images, try_scores
 from .scorers import SCORER_KINDS
 from .windows import Window, split_into_windows
+from .word_splitting import Word, join_words, split_words
 from .word_tokenization import find_special_tokens, tokenize_words
 
 logger = logging.get_logger(__name__)
@@ -182,6 +188,72 @@ class IQCRProcessor(ProcessorMixin):
         scores = score_images(specs, posts, images, device)
         return {name: column[0] if single else column for name, column in scores.items()}
 
+    def try_scores(
+        self, kind: str, words: Sequence[str], images: Sequence[Image.Image], name: str = "Post 0"
+    ) -> list[float | None] | None:
+        """Score the images of one post as `compute_scores` does, but warn of what cannot be done instead of failing.
+
+        Args:
+            kind: ``"quality_scorer"`` or ``"relevance_scorer"``.
+            words: The words.
+            images: The images, loaded.
+            name: What warnings call the post.
+
+        Returns:
+            One score per image, ``None`` for one that cannot be scored; ``None`` if the scorer cannot be had.
+        """
+        return try_scores(kind, getattr(self, kind), words, images, name)
+
+    def locate_words(
+        self, *, text: str | None = None, words: Sequence[str] | None = None, name: str = "Post 0"
+    ) -> tuple[str, list[Word]]:
+        """The words of one post and where they stand in its text.
+
+        Args:
+            text: A raw text, split as the corpora are. Give either this or `words`.
+            words: The words.
+            name: What errors call the post.
+
+        Returns:
+            The text, of `words` these joined by spaces; and its words with ``text[start:end]`` being each one's own.
+            No words for a text that has none.
+
+        Raises:
+            ValueError: If not exactly one is given, or it has another form.
+        """
+        if text is not None and words is None:
+            if not isinstance(text, str):
+                raise ValueError(f"{name}: `text` must be a string, got {text!r}.")
+            return text, split_words(text)
+        if text is None and isinstance(words, Sequence) and not isinstance(words, str):
+            for number, word in enumerate(words):
+                if not isinstance(word, str):
+                    raise ValueError(f"{name}, word {number}: expected a string, got {word!r}.")
+            return join_words(words)
+        raise ValueError(f"{name}: give either `text`, a string, or `words`, a list, got {text!r} and {words!r}.")
+
+    def load_images(self, images: Sequence, name: str = "Post 0", allow_urls: bool = False) -> list[Image.Image]:
+        """Load the images of one post as RGB, at their own resolution.
+
+        Args:
+            images: Paths, bytes, PIL images or arrays.
+            name: What errors call the post.
+            allow_urls: Download what is given as an ``http`` or ``https`` address.
+
+        Returns:
+            The images.
+
+        Raises:
+            ImageLoadingError: If one cannot be had or read. The message names post and image.
+        """
+        loaded = []
+        for number, image in enumerate(images):
+            where = f"{name}, image {number}"
+            if allow_urls and is_address(image):
+                image = fetch_image(image, where)
+            loaded.append(load_image(image, where=where))
+        return loaded
+
     def encode_post(
         self,
         words: Sequence[str],
@@ -319,6 +391,47 @@ class IQCRProcessor(ProcessorMixin):
             For each post its tags, its entities, and the probability of each.
         """
         return decode_posts(model, outputs.logits, inputs["word_mask"], inputs.windows)
+
+    def score_entities(
+        self, model, outputs, inputs: BatchFeature, entities: Sequence[Sequence[Entity]]
+    ) -> list[list[float]]:
+        """The probability of given entities, which need not be those that the model would choose.
+
+        Args:
+            model: As in `post_process_entities`.
+            outputs: Likewise.
+            inputs: Likewise.
+            entities: For each post the entities to ask for, ``(start, end, type)`` in words.
+
+        Returns:
+            For each post one probability in ``[0, 1]`` per entity.
+        """
+        return score_entities(model, outputs.logits, inputs["word_mask"], inputs.windows, entities)
+
+    def save_pretrained(self, save_directory, push_to_hub: bool = False, **kwargs) -> list[str]:
+        """Save the processor with every file that loading it needs.
+
+        Args:
+            save_directory: The folder, made if it is not there.
+            push_to_hub: Upload it as well.
+            kwargs: What every processor of transformers takes.
+
+        Returns:
+            The files written for the processor itself.
+        """
+        for name in ("is_local", "local_files_only", "dtype"):  # of its loading here, not of the tokenizer
+            self.tokenizer.init_kwargs.pop(name, None)
+        if type(self)._auto_class is None:
+            return super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
+        # transformers would name this class in the tokenizer's and the image processor's files too. Whoever loads and
+        # saves one of these alone would then have a file that points to code which is not there.
+        os.makedirs(save_directory, exist_ok=True)
+        custom_object_save(self, save_directory, config=self)
+        self._auto_class = None
+        try:
+            return super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
+        finally:
+            del self._auto_class
 
 
 def _pad_lists(lists: Sequence[Sequence], length: int, value, dtype: torch.dtype) -> torch.Tensor:

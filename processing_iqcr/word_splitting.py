@@ -25,6 +25,7 @@ What the model reads of a URL or a reference is decided elsewhere, by `normalize
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from html.entities import html5
 from typing import NamedTuple
 
@@ -91,6 +92,22 @@ def split_words(text: str) -> list[Word]:
         words.append(Word(url.group(), *url.span()))
         position = url.end()
     return words + _split_plain(text, position, len(text))
+
+
+def join_words(words: Sequence[str]) -> tuple[str, list[Word]]:
+    """Join words by spaces.
+
+    Args:
+        words: The words, each any string.
+
+    Returns:
+        The text, and the words with their offsets in it.
+    """
+    located, position = [], 0
+    for word in words:
+        located.append(Word(word, position, position + len(word)))
+        position += len(word) + 1
+    return " ".join(words), located
 
 
 def _split_plain(text: str, start: int, end: int) -> list[Word]:

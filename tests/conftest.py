@@ -1,6 +1,7 @@
 """Tiny models, tokenizer, processor and pictures, made here: no test needs a network or a download."""
 
 import io
+import math
 import os
 
 # Set before any of the libraries is imported, also when pytest is started by hand.
@@ -104,6 +105,28 @@ def make_model(tiny_backbone_configs):
         if fields.get("use_images") is False:
             vision = None
         return IQCRForTokenClassification(IQCRConfig(text_config=text, vision_config=vision, **fields)).eval()
+
+    return make
+
+
+@pytest.fixture
+def make_lively_model(make_model):
+    """Function that makes a tiny tagger, as `make_model`, with weights so large that every input matters.
+
+    At the usual start, with a standard deviation of 0.02, another picture moves the scores of so small a model by
+    1e-6: that something "changes nothing" would prove nothing.
+    """
+
+    def make(seed: int = 0, **fields):
+        model = make_model(seed, **fields)
+        generator = torch.Generator().manual_seed(seed)
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                fan_in = parameter[0].numel()
+                parameter.data.normal_(0, min(1.0, 1.5 / math.sqrt(fan_in)), generator=generator)
+            elif parameter.dim() == 1:  # biases and norms
+                parameter.data.add_(torch.randn(parameter.shape, generator=generator), alpha=0.1)
+        return model
 
     return make
 

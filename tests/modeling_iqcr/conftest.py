@@ -1,34 +1,10 @@
 """Tensors and switches that the tests of the model share."""
 
-import math
-
 import pytest
 import torch
 from torch import nn
 
 from modeling_iqcr.interaction import MultiHeadAttention
-
-
-@pytest.fixture
-def make_lively_model(make_model):
-    """Function that makes a tiny tagger, as `make_model`, with weights so large that every input matters.
-
-    At the usual start, with a standard deviation of 0.02, another picture moves the scores of so small a model by
-    1e-6: that something "changes nothing" would prove nothing.
-    """
-
-    def make(seed: int = 0, **fields):
-        model = make_model(seed, **fields)
-        generator = torch.Generator().manual_seed(seed)
-        for parameter in model.parameters():
-            if parameter.dim() > 1:
-                fan_in = parameter[0].numel()
-                parameter.data.normal_(0, min(1.0, 1.5 / math.sqrt(fan_in)), generator=generator)
-            elif parameter.dim() == 1:  # biases and norms
-                parameter.data.add_(torch.randn(parameter.shape, generator=generator), alpha=0.1)
-        return model
-
-    return make
 
 
 @pytest.fixture
