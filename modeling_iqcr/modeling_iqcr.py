@@ -3,12 +3,11 @@
 Longer than most files: the model and its head stay together, as in every model of transformers.
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
+from transformers.utils import is_torchdynamo_exporting
 
 from .backbones import build_backbone, copy_weights, load_backbone, pixel_shape
 from .configuration_iqcr import IQCRConfig
@@ -16,7 +15,8 @@ from .crf import LinearChainCRF, bio_transitions
 from .image_weighting import ImageWeighting
 from .interaction import TransformerLayer
 from .outputs import IQCRModelOutput, IQCRTokenClassifierOutput
-from .words import find_words, to_sub_tokens, to_words
+from .tagging_head import TaggingHead
+from .words import find_words, to_words
 
 
 class IQCRPreTrainedModel(PreTrainedModel):
@@ -131,7 +131,7 @@ class IQCRModel(IQCRPreTrainedModel):
         return self
 
     def encode_images(self, pixel_values: torch.Tensor | None, image_mask: torch.Tensor) -> torch.Tensor:
-        """One state per image (Eq. 2); only real images enter the backbone.
+        """One state per image (Eq. 2); only real images enter the backbone, save in an exported graph.
 
         Args:
             pixel_values: Normalised pixels, ``(B, N, 3, H, W)``; ``None`` if no post has an image.
@@ -140,6 +140,10 @@ class IQCRModel(IQCRPreTrainedModel):
         Returns:
             States at the text's width, 0 on padding, ``(B, N, D)``.
         """
+        if pixel_values is not None and is_torchdynamo_exporting():
+            # A graph of fixed form cannot pick out the real images, of which each batch has another number, or none.
+            states = self._encode_pixels(pixel_values.flatten(0, 1)).unflatten(0, image_mask.shape)  # (B, N, D)
+            return states.masked_fill(~image_mask[..., None], 0)
         dtype = self.dtype
         image_states = torch.zeros(*image_mask.shape, self.config.hidden_size, dtype=dtype, device=image_mask.device)
         real_pixels = None if pixel_values is None else pixel_values[image_mask]  # (R, 3, H, W)
@@ -150,15 +154,18 @@ class IQCRModel(IQCRPreTrainedModel):
             # Several processes wait for each other's gradients: one without an image must run backward all the same.
             shape = pixel_shape(self.config.vision_config) if pixel_values is None else pixel_values.shape[2:]
             real_pixels = torch.zeros(1, *shape, device=image_mask.device)
-        patch_states = self.vision_model(pixel_values=real_pixels.to(dtype)).last_hidden_state
-        if patch_states.dim() == 4:  # a convolutional backbone gives a map, (R, Dv, H, W)
-            patch_states = patch_states.flatten(2).transpose(1, 2)  # (R, P, Dv)
-        states = patch_states[:, 0] if self.config.vision_pooling == "cls" else patch_states.mean(dim=1)
-        if self.image_projection is not None:
-            states = self.image_projection(states)  # (R, D)
+        states = self._encode_pixels(real_pixels)
         if is_dummy:
             return image_states + 0.0 * states.sum().to(dtype)
         return image_states.masked_scatter(image_mask[..., None], states.to(dtype))
+
+    def _encode_pixels(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """One state for each of R images ``(R, 3, H, W)``, ``(R, D)``."""
+        patch_states = self.vision_model(pixel_values=pixel_values.to(self.dtype)).last_hidden_state
+        if patch_states.dim() == 4:  # a convolutional backbone gives a map, (R, Dv, H, W)
+            patch_states = patch_states.flatten(2).transpose(1, 2)  # (R, P, Dv)
+        states = patch_states[:, 0] if self.config.vision_pooling == "cls" else patch_states.mean(dim=1)
+        return states if self.image_projection is None else self.image_projection(states)  # (R, D)
 
     def forward(
         self,
@@ -259,14 +266,14 @@ class IQCRModel(IQCRPreTrainedModel):
         self, pixel_values: torch.Tensor | None, image_mask: torch.Tensor | None, input_ids: torch.Tensor
     ) -> torch.Tensor:
         """The mask of the real images, ``(B, N)``, bool; one empty slot per post if there are no images at all."""
-        num_posts = len(input_ids)
+        num_posts = input_ids.shape[0]  # not `len`, which would fix the number of posts in an exported graph
         if pixel_values is None:
             if image_mask is None:
                 return torch.zeros(num_posts, 1, dtype=torch.bool, device=input_ids.device)
             if image_mask.any():
                 raise ValueError("`image_mask` marks images, but there are no `pixel_values`. Pass both, or neither.")
             return image_mask.bool()
-        if pixel_values.dim() != 5 or len(pixel_values) != num_posts:
+        if pixel_values.dim() != 5 or pixel_values.shape[0] != num_posts:
             raise ValueError(
                 f"`pixel_values` must be (posts, images, channels, height, width) for {num_posts} posts, got "
                 f"{tuple(pixel_values.shape)}. Let IQCRProcessor prepare the batch."
@@ -294,7 +301,7 @@ class IQCRModel(IQCRPreTrainedModel):
         return (1 - gates * (1 - weights)).clamp(min=torch.finfo(weights.dtype).tiny).log()
 
 
-class IQCRForTokenClassification(IQCRPreTrainedModel):
+class IQCRForTokenClassification(TaggingHead, IQCRPreTrainedModel):
     """IQCR-MI with a CRF over the words (Eq. 12 and 13), or a softmax on each word.
 
     Args:
@@ -459,66 +466,6 @@ class IQCRForTokenClassification(IQCRPreTrainedModel):
             num_items_in_batch = positions.tag_mask.sum()
         # at least 1, or a batch of empty posts would turn every weight into NaN
         return -log_likelihood.sum() / torch.as_tensor(num_items_in_batch).clamp(min=1)
-
-    @torch.no_grad()
-    def decode(self, logits: torch.Tensor, word_mask: torch.Tensor) -> torch.Tensor:
-        """Tags of the best path (Viterbi), over legal BIO steps only if `constrain_decoding` says so.
-
-        Args:
-            logits: Emission scores, ``(B, T, C)``; scores on words, ``(B, W, C)``, serve as well.
-            word_mask: ``True`` where a word's scores stand, ``(B, T)``, bool.
-
-        Returns:
-            Tag ids where `word_mask` is ``True``, -100 elsewhere, ``(B, T)``.
-        """
-        positions = find_words(word_mask.bool())
-        constrained = self.config.constrain_decoding is not False
-        allowed = bio_transitions(self.config.labels) if constrained else None
-        tags = self.crf.decode(to_words(logits, positions), positions.tag_mask, allowed)
-        return to_sub_tokens(tags, positions)
-
-    @torch.no_grad()
-    def entity_log_probability(
-        self,
-        logits: torch.Tensor,
-        word_mask: torch.Tensor,
-        entities: Sequence[Sequence[tuple[int, int, str]]],
-    ) -> list[torch.Tensor]:
-        """Log-probability that exactly these words carry exactly this entity, its right border included.
-
-        Args:
-            logits: Emission scores, ``(B, T, C)``.
-            word_mask: ``True`` where a word's scores stand, ``(B, T)``, bool.
-            entities: For each post its ``(start, end, type)``, in words, end exclusive.
-
-        Returns:
-            For each post one log-probability per entity, ``(entities,)``.
-
-        Raises:
-            ValueError: If the labels are not in BIO form, a type is unknown, or a span is not inside its post.
-        """
-        if not self.config.has_bio_labels:
-            raise ValueError(f"Entities need labels in BIO form, got {self.config.labels}.")
-        label2id = {label: index for index, label in enumerate(self.config.labels)}
-        spans, begin_tags, inside_tags = [], [], []
-        for post, post_entities in enumerate(entities):
-            for start, end, entity_type in post_entities:
-                begin, inside = label2id.get(f"B-{entity_type}", -1), label2id.get(f"I-{entity_type}", -1)
-                if begin == inside == -1:
-                    raise ValueError(f"Post {post}: no label of type {entity_type!r} among {self.config.labels}.")
-                spans.append((post, start, end))
-                begin_tags.append(begin)
-                inside_tags.append(inside)
-        positions = find_words(word_mask.bool())
-        device = logits.device
-        log_probabilities = self.crf.entity_log_probability(
-            to_words(logits, positions),
-            positions.tag_mask,
-            torch.tensor(spans, dtype=torch.long, device=device).reshape(-1, 3),
-            torch.tensor(begin_tags, dtype=torch.long, device=device),
-            torch.tensor(inside_tags, dtype=torch.long, device=device),
-        )
-        return list(log_probabilities.split([len(post_entities) for post_entities in entities]))
 
 
 def _fill_missing(scores: torch.Tensor | None, mean: float, image_mask: torch.Tensor, name: str) -> torch.Tensor:
