@@ -2,17 +2,20 @@
 
 import hashlib
 import json
-import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 from huggingface_hub import DatasetCardData
 
+from .markdown import escape_markdown, link, table
 from .report_counts import FAULTS, compare_count, count_rows, explain_variant, pictures_were_read
 
 # The corpora that nobody released: made here, or somebody's own.
 _GENERATED, _OWN = "pictured-posts", "folder"
+# What stands for a local folder in the code of a card.
+_LOCAL = "path/to/this/folder"
 # The Hub's names of sizes, and the number of posts that each stays below.
 _SIZES = {"n<1K": 10**3, "1K<n<10K": 10**4, "10K<n<100K": 10**5, "100K<n<1M": 10**6, "1M<n<10M": 10**7}
 
@@ -38,19 +41,21 @@ def render_card(report: Mapping[str, Any], repo_id: str | None = None) -> str:
         YAML that tells the Hub and `datasets` about the files, and Markdown.
     """
     sections = [
-        f"# {_markdown(report['title'])}",
+        f"# {escape_markdown(report['title'])}",
         _description(report),
         "## Counts",
         _counts(report),
         "## Use",
-        _use(report, repo_id or "path/to/this/folder"),
+        _use(report, repo_id or _LOCAL),
+        "## Models",
+        _models(report, repo_id),
         "## What was found",
         _findings(report),
         "## Licence and caution",
         {_GENERATED: _GENERATED_LICENCE, _OWN: _OWN_CAUTION}.get(report["corpus"], _CAUTION),
     ]
     if report["citation"]:
-        sections += ["## Citation", _markdown(report["citation"])]
+        sections += ["## Citation", escape_markdown(report["citation"])]
     return f"---\n{_metadata(report).to_yaml()}\n---\n\n" + "\n\n".join(sections) + "\n"
 
 
@@ -88,11 +93,11 @@ def _digest(report: Mapping[str, Any]) -> str:
 
 def _description(report: Mapping[str, Any]) -> str:
     """What the data set is and which variant of it."""
-    types = ", ".join(_markdown(tag[2:]) for tag in report["tag_names"] if tag.startswith("B-"))
+    types = ", ".join(escape_markdown(tag[2:]) for tag in report["tag_names"] if tag.startswith("B-"))
     parts = [f"Posts and their pictures, the named entities in the words tagged: {types}."]
     if report["homepage"]:
-        parts[0] += f" A converted copy of the release at {_link(report['homepage'])}."
-    parts.append(f"**Variant: {_markdown(report['variant'])}.** {_markdown(explain_variant(report))}")
+        parts[0] += f" A converted copy of the release at {link(report['homepage'])}."
+    parts.append(f"**Variant: {escape_markdown(report['variant'])}.** {escape_markdown(explain_variant(report))}")
     if report["pictures"] == "left out":
         parts.append("**Pictures: left out.** Their names are here; *Pictures* below tells how they are put back.")
     else:
@@ -109,8 +114,8 @@ def _counts(report: Mapping[str, Any]) -> str:
             differs, words = compare_count(report, row, split)
             note = f" (**{words}**)" if differs else f" ({words})" if words else ""
             cells.append(f"{count:,}{note}")
-        rows.append([_markdown(row.label), *cells])
-    return _table(["", *map(_markdown, report["splits"])], rows, align="--:")
+        rows.append([escape_markdown(row.label), *cells])
+    return table(["", *map(escape_markdown, report["splits"])], rows, align="--:")
 
 
 def _use(report: Mapping[str, Any], where: str) -> str:
@@ -131,12 +136,12 @@ print(sum(len(post["tokens"]) for post in streamed), "words")
     columns = {
         "id": "the post's name in the release, or its place in the file",
         "tokens": "its words",
-        "ner_tags": f"one tag per word, as a number: {', '.join(map(_markdown, report['tag_names']))}",
+        "ner_tags": f"one tag per word, as a number: {', '.join(map(escape_markdown, report['tag_names']))}",
         "images": "none here, see *Pictures*" if left_out else "its pictures: none, one or several",
         "url": "where it was posted; may be empty",
         "source": "the corpus it comes from",
     }
-    scored_by = {kind: _markdown(spec["name"]) for kind, spec in report.get("scores", {}).items()}
+    scored_by = {kind: escape_markdown(spec["name"]) for kind, spec in report.get("scores", {}).items()}
     if report["corpus"] == _GENERATED and report["made_from"].get("planted_scores", True):
         scored_by = {"quality_scorer": "planted", "relevance_scorer": "planted"} | scored_by
     if "quality_scorer" in scored_by:
@@ -148,7 +153,7 @@ print(sum(len(post["tokens"]) for post in streamed), "words")
     if left_out:
         columns["image_names"] = "file names of its pictures, in order"
         columns["image_sha256"] = "SHA-256 of each of these files; empty where the file was not at hand"
-    parts = [code, _table(["column", "what"], [[f"`{name}`", text] for name, text in columns.items()])]
+    parts = [code, table(["column", "what"], [[f"`{name}`", text] for name, text in columns.items()])]
     return "\n\n".join([*parts, "## Pictures", _joining(report, where)] if left_out else parts)
 
 
@@ -169,11 +174,27 @@ python run_mner.py recipes/mner_mi.json --dataset {shlex.quote(where)} --images_
 or, in a recipe, `"images_dirs": ["FOLDER_OR_ZIP"]`. Several folders or zips are tried in order."""
 
 
+def _models(report: Mapping[str, Any], repo_id: str | None) -> str:
+    """Where models trained on it are listed, and how one is trained."""
+    pictures = " --images_dirs FOLDER_OR_ZIP" if report["pictures"] == "left out" else ""
+    command = f"python run_mner.py recipes/mner_mi.json --dataset {shlex.quote(repo_id or _LOCAL)}{pictures}"
+    train = f"""To train IQCR-MI on it, and to share the model (its card will name this data set):
+
+```bash
+{command} --output_dir runs/mine
+python scripts/push_to_hub.py runs/mine USER/NAME
+```"""
+    if repo_id is None:
+        return train
+    address = f"https://huggingface.co/models?dataset=dataset:{quote(repo_id)}"
+    return f"[Models whose card names this data set]({address}).\n\n{train}"
+
+
 def _findings(report: Mapping[str, Any]) -> str:
     """How much was found wrong, and what the copy was made from."""
     splits = report["splits"]
     rows = [[label, *(f"{len(counts[field]):,}" for counts in splits.values())] for field, label in FAULTS.items()]
-    parts = [_table(["", *map(_markdown, splits)], rows, align="--:")]
+    parts = [table(["", *map(escape_markdown, splits)], rows, align="--:")]
     if not pictures_were_read(report):
         parts.append("Pictures were not read, so nothing is known of missing or broken ones.")
     parts.append(
@@ -181,23 +202,8 @@ def _findings(report: Mapping[str, Any]) -> str:
         "[build_report.json](build_report.json) names every case, and `build_report.html` is the same as a page."
     )
     if report["sources"]:
-        sources = [[_markdown(s["file"]), f"{s['bytes']:,}", _markdown(s["sha256"])] for s in report["sources"]]
-        parts += ["Made from these files:", _table(["file", "bytes", "SHA-256"], sources)]
+        sources = [
+            [escape_markdown(s["file"]), f"{s['bytes']:,}", escape_markdown(s["sha256"])] for s in report["sources"]
+        ]
+        parts += ["Made from these files:", table(["file", "bytes", "SHA-256"], sources)]
     return "\n\n".join(parts)
-
-
-def _table(header: Iterable[str], rows: Iterable[Sequence[str]], align: str = "---") -> str:
-    """A table of cells that are Markdown already."""
-    header = list(header)
-    lines = [header, ["---", *[align] * (len(header) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
-def _link(address: str) -> str:
-    """An address as a link if it is plainly one, else as text."""
-    return f"<{address}>" if re.fullmatch(r"https?://[\w./~%#?=&-]+", address) else _markdown(address)
-
-
-def _markdown(text: str) -> str:
-    """Text that Markdown and HTML take for nothing else: no markup, no cell, no line of its own, no link."""
-    return re.sub(r"[\\`*_\[\]<>|~&$#@]|:(?=//)|(?<=www)\.", r"\\\g<0>", " ".join(text.split()))

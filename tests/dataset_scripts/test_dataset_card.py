@@ -187,6 +187,32 @@ def test_copy_without_pictures_says_how_it_becomes_whole():
     assert "images_dirs" not in render_card(make_report(), "me/mner-mi")
 
 
+@pytest.mark.parametrize(
+    ("pictures", "repo_id", "links", "command"),
+    [
+        ("included", None, [], "--dataset path/to/this/folder --output_dir runs/mine"),
+        (
+            "included",
+            "me/mner-mi",
+            ["https://huggingface.co/models?dataset=dataset:me/mner-mi"],
+            "--dataset me/mner-mi --output_dir runs/mine",
+        ),
+        (
+            "left out",
+            "me/mner-mi",
+            ["https://huggingface.co/models?dataset=dataset:me/mner-mi"],
+            "--dataset me/mner-mi --images_dirs FOLDER_OR_ZIP --output_dir runs/mine",
+        ),
+    ],
+)
+def test_card_says_how_a_model_is_trained_and_where_models_are(pictures, repo_id, links, command):
+    card = render_card(make_report() | {"pictures": pictures, "homepage": ""}, repo_id)
+    section = card.split("\n## Models\n")[1].split("\n## ")[0]
+    assert [href for kind, href in read_markdown(section)[0] if kind == "link_open"] == links
+    assert f"python run_mner.py recipes/mner_mi.json {command}\n" in section
+    assert "python scripts/push_to_hub.py runs/mine USER/NAME\n" in section
+
+
 def plant_strings(report, mark):
     """The report with `mark` in every string but the names of splits, which the code of the card holds."""
     planted = plant(report, mark) | {"pictures": "left out", "homepage": f"nowhere{mark}"}

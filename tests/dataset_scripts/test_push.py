@@ -96,6 +96,7 @@ def test_what_was_pushed_comes_back_streaming_and_not(release, tmp_path):
     card = DatasetCard(text[-1].files["README.md"].decode())
     assert "image_sha256" in card.text
     assert "me/mner-mi" in card.text
+    assert "(https://huggingface.co/models?dataset=dataset:me/mner-mi)" in card.text
     assert json.loads(text[-1].files["build_report.json"])["pictures"] == "left out"
     # The local folder keeps its pictures: only what is pushed goes without.
     assert load_dataset(str(tmp_path / "a"), split="test")[0]["images"][0].size == (48, 32)
