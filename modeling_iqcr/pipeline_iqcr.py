@@ -22,6 +22,7 @@ class _Batch:
 
     posts: list[dict[str, Any]]
     inputs: BatchFeature | None  # None if no post has a word
+    windows: list[tuple[int, int, int]]  # apart from `inputs`, which forgets its attributes between two processes
 
 
 class _Numbered(Dataset):
@@ -234,7 +235,10 @@ class MultimodalNERPipeline(Pipeline):
         with_words = [post["rows"] for post in posts if post["rows"]]
         rows = [row | {"post": number} for number, of_post in enumerate(with_words) for row in of_post]
         with_images = getattr(self.model.config, "use_images", True)
-        return _Batch(posts, self.processor.pad(rows, with_images=with_images) if rows else None)
+        if not rows:
+            return _Batch(posts, None, [])
+        inputs = self.processor.pad(rows, with_images=with_images)
+        return _Batch(posts, inputs, inputs.windows)
 
     def _forward(self, batch: _Batch, compare: bool = False) -> dict[str, list]:
         """The answer for each post.
@@ -251,6 +255,7 @@ class MultimodalNERPipeline(Pipeline):
         if batch.inputs is None:
             return {"answers": [make_answer(post) for post in batch.posts], "probabilities": probabilities}
         inputs = batch.inputs.to(self.device)
+        inputs.windows = batch.windows
         outputs = self.model(**{name: tensor for name, tensor in inputs.items() if name in self._wanted})
         predictions = self.processor.post_process_entities(self.model, outputs, inputs)
         if compare:
