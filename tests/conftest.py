@@ -95,7 +95,7 @@ def tiny_backbone_configs(tiny_tokenizer):
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_model(tiny_backbone_configs):
     """Function that makes a tiny tagger in ``eval()``: ``make_model(seed=0, **fields of IQCRConfig)``."""
 
@@ -109,16 +109,15 @@ def make_model(tiny_backbone_configs):
     return make
 
 
-@pytest.fixture
-def make_lively_model(make_model):
-    """Function that makes a tiny tagger, as `make_model`, with weights so large that every input matters.
+@pytest.fixture(scope="session")
+def enliven():
+    """Function that gives a tiny model weights so large that every input matters: ``enliven(model, seed=0)``.
 
     At the usual start, with a standard deviation of 0.02, another picture moves the scores of so small a model by
     1e-6: that something "changes nothing" would prove nothing.
     """
 
-    def make(seed: int = 0, **fields):
-        model = make_model(seed, **fields)
+    def give(model, seed: int = 0):
         generator = torch.Generator().manual_seed(seed)
         for parameter in model.parameters():
             if parameter.dim() > 1:
@@ -127,6 +126,16 @@ def make_lively_model(make_model):
             elif parameter.dim() == 1:  # biases and norms
                 parameter.data.add_(torch.randn(parameter.shape, generator=generator), alpha=0.1)
         return model
+
+    return give
+
+
+@pytest.fixture(scope="session")
+def make_lively_model(make_model, enliven):
+    """Function that makes a tiny tagger, as `make_model`, and enlivens it."""
+
+    def make(seed: int = 0, **fields):
+        return enliven(make_model(seed, **fields), seed)
 
     return make
 
@@ -144,7 +153,7 @@ def tiny_backbones(tmp_path_factory, tiny_tokenizer, tiny_backbone_configs):
     return text, vision
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_pictures():
     """Function that makes pictures of noise: ``make_pictures(number, seed=0)``."""
 
