@@ -155,7 +155,8 @@ def build_model(args, labels: list[str] | None, means: dict[str, float]):
     if args.model_config.get("use_images") and not config.use_images:
         raise ValueError(f"{args.model_name_or_path} was trained without images: `use_images` cannot be switched on.")
     # Made anew, so that changed fields are checked together. Mixed precision trains on float32 master weights.
-    config = type(config).from_dict(config.to_dict() | means | args.model_config)
+    trained = {} if labels is None else {"confidence_temperature": 1.0}  # that of other weights says nothing of these
+    config = type(config).from_dict(config.to_dict() | trained | means | args.model_config)
     model, report = AutoModelForTokenClassification.from_pretrained(
         args.model_name_or_path, config=config, dtype=torch.float32, output_loading_info=True, **source
     )

@@ -81,6 +81,8 @@ class IQCRConfig(PreTrainedConfig):
             to tag posts without pictures.
         constrain_decoding: Forbid illegal BIO steps in decoding; the likelihood stays free. ``None``: if the labels
             are in BIO form, each I- label with its B- label. A model refuses ``True`` for other labels.
+        confidence_temperature: Divides all scores where the probability of an entity is asked for, above 0; fitted on
+            validation data by ``scripts/calibrate.py``. Changes no tag and no loss.
         initializer_range: Standard deviation of fresh weights.
         id2label: Tag names by class id. Default: the nine BIO tags of the paper, unless `num_labels` is given.
         label2id: Class ids by tag name; derived from `id2label` if left out.
@@ -122,6 +124,7 @@ class IQCRConfig(PreTrainedConfig):
         dropout: float = 0.1,
         image_dropout: float = 0.0,
         constrain_decoding: bool | None = None,
+        confidence_temperature: float = 1.0,
         initializer_range: float = 0.02,
         id2label: dict[int, str] | None = None,
         label2id: dict[str, int] | None = None,
@@ -150,6 +153,7 @@ class IQCRConfig(PreTrainedConfig):
         self.intermediate_size = _first_given(intermediate_size, self.text_config, "intermediate_size")
         self.dropout = dropout
         self.image_dropout = image_dropout
+        self.confidence_temperature = confidence_temperature
         self.initializer_range = initializer_range
         if id2label is None and "num_labels" not in kwargs:
             id2label = dict(enumerate(PAPER_LABELS))
@@ -251,6 +255,7 @@ class IQCRConfig(PreTrainedConfig):
             "initial_gate_bias": (-math.inf, math.inf),
             "mean_quality_score": (0, 1),
             "mean_relevance_score": (-1, 1),
+            "confidence_temperature": (1e-3, 1e3),
             "dropout": (0, 1),
             "image_dropout": (0, 1),
         }

@@ -214,6 +214,7 @@ class LinearChainCRF(nn.Module):
         spans: torch.Tensor,
         begin_tags: torch.Tensor,
         inside_tags: torch.Tensor,
+        temperature: float = 1.0,
     ) -> torch.Tensor:
         """Compute how probable it is that exactly these words carry exactly this entity; carries no gradient.
 
@@ -226,6 +227,8 @@ class LinearChainCRF(nn.Module):
             spans: Post, first word, and the word after the last one, of each entity, ``(K, 3)``, long.
             begin_tags: The B- tag of each entity's type, -1 if the label set has none, ``(K,)``, long.
             inside_tags: Likewise the I- tag, ``(K,)``, long. Without one an entity of several words has probability 0.
+            temperature: All scores are divided by it, above 0: more than 1 makes every probability less sure of
+                itself.
 
         Returns:
             Log-probabilities, at most 0, ``(K,)``.
@@ -236,7 +239,8 @@ class LinearChainCRF(nn.Module):
         self._check(emissions, mask)
         self._check_entities(mask, spans, begin_tags, inside_tags)
         emissions, mask = _time_major(emissions, mask)
-        start, transitions, end = self._scores(emissions)
+        emissions = emissions / temperature
+        start, transitions, end = (scores / temperature for scores in self._scores(emissions))
         alpha, beta = _forward_backward(emissions, start, transitions, end, mask)
         tag_ids = torch.arange(self.num_tags, device=emissions.device)
         words = torch.arange(len(emissions), device=emissions.device)[:, None]

@@ -12,7 +12,8 @@ class TaggingHead:
     """What every tagger with a CRF head offers; a mixin.
 
     Attributes:
-        config: The configuration, with ``labels``, ``has_bio_labels`` and ``constrain_decoding``.
+        config: The configuration, with ``labels``, ``has_bio_labels``, ``constrain_decoding`` and
+            ``confidence_temperature``.
         crf: The `LinearChainCRF`.
     """
 
@@ -41,6 +42,8 @@ class TaggingHead:
         entities: Sequence[Sequence[tuple[int, int, str]]],
     ) -> list[torch.Tensor]:
         """Log-probability that exactly these words carry exactly this entity, its right border included.
+
+        All scores are divided by `confidence_temperature` first: it calibrates the probabilities and changes no tag.
 
         Args:
             logits: Emission scores, ``(B, T, C)``.
@@ -73,5 +76,6 @@ class TaggingHead:
             torch.tensor(spans, dtype=torch.long, device=device).reshape(-1, 3),
             torch.tensor(begin_tags, dtype=torch.long, device=device),
             torch.tensor(inside_tags, dtype=torch.long, device=device),
+            self.config.confidence_temperature,
         )
         return list(log_probabilities.split([len(post_entities) for post_entities in entities]))

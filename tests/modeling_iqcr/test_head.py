@@ -193,6 +193,25 @@ def test_entity_log_probability_equals_enumeration(make_head, posts, use_crf):
     assert not torch.cat(actual).requires_grad
 
 
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+def test_confidence_temperature_divides_every_score(make_head, posts, temperature):
+    model = make_head()
+    outputs = model(**posts)
+    entities = [[(0, 1, "X")], [(0, 2, "Y")], [(1, 3, "X")], [(1, 4, "Y"), (0, 1, "X")]]
+    plain = torch.cat(model.entity_log_probability(outputs.logits, posts["word_mask"], entities))
+    model.config.confidence_temperature = temperature
+    again = model(**posts)
+    assert torch.equal(again.predictions, outputs.predictions)
+    assert torch.equal(again.logits, outputs.logits)
+    actual = torch.cat(model.entity_log_probability(outputs.logits, posts["word_mask"], entities))
+    model.config.confidence_temperature = 1.0
+    for scores in model.crf.parameters():
+        scores.data /= temperature
+    expected = torch.cat(model.entity_log_probability(outputs.logits / temperature, posts["word_mask"], entities))
+    torch.testing.assert_close(actual, expected)
+    assert not torch.allclose(actual, plain, atol=0.01)
+
+
 @pytest.mark.parametrize(
     ("labels", "entities", "message"),
     [
