@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mner_training.data import EncodedSplit
+from mner_training.public_names import without_token
 from mner_training.trainer import TaggedPost
 from mner_training.versions import package_versions, source_commit
 from processing_iqcr.entities import tags_to_entities
 
 PREDICTIONS_SCHEMA = "iqcr-mi/predictions/1"
+# Values of a recipe that are a name on the Hub or a place on this machine. Later nobody can tell: both look alike.
+_NAMES_OR_PATHS = ("model_name_or_path", "text_backbone", "vision_backbone", "dataset")
 
 
 def write_predictions(path: str | Path, split: EncodedSplit, tagged: Sequence[TaggedPost]) -> None:
@@ -81,12 +84,13 @@ def run_record(recipe: dict, data: dict) -> dict:
         data: Counts and fingerprint of each split, and what the corpus's reader counted.
 
     Returns:
-        The record, ready for `write_json`.
+        The record, ready for `write_json`. ``local`` lists the arguments that named a place on this machine.
     """
     return {
-        "command": sys.argv,
+        "command": without_token(sys.argv),
         "commit": source_commit(),
         "versions": package_versions(),
         "recipe": recipe,
+        "local": [name for name in _NAMES_OR_PATHS if recipe.get(name) and Path(recipe[name]).exists()],
         "data": data,
     }

@@ -97,13 +97,21 @@ def test_files_are_replaced_whole_or_not_at_all(tmp_path):
 
 
 def test_record_names_command_versions_and_commit(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["run_mner.py", "recipe.json"])
+    monkeypatch.setattr(sys, "argv", ["run_mner.py", "recipe.json", "--hub_token", "hf_secret"])
     record = run_record({"seed": 1}, {"train": {"posts": 3}})
     assert record["command"] == ["run_mner.py", "recipe.json"]
     assert (record["recipe"], record["data"]) == ({"seed": 1}, {"train": {"posts": 3}})
     assert record["versions"]["python"] == sys.version.split()[0]
     for package in ("torch", "transformers", "datasets", "pillow"):
         assert record["versions"][package][0].isdigit()
+
+
+def test_record_tells_places_from_names(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "me" / "posts").mkdir(parents=True)
+    recipe = {"dataset": "me/posts", "text_backbone": "me/bert", "vision_backbone": str(tmp_path)}
+    recipe["model_name_or_path"] = None
+    assert run_record(recipe, {})["local"] == ["vision_backbone", "dataset"]
 
 
 def git(folder, *command):
