@@ -25,8 +25,8 @@ ROOT = Path(__file__).resolve().parents[1]
 class FakeHub:
     """A Hub to be used in a ``with`` block, which starts and stops its server.
 
-    Every commit keeps its own copy of the files; a revision is ``main`` or a commit's id. There are no other branches,
-    no pull requests and no private repositories, and any token will do.
+    Every commit keeps its own copy of the files; a revision is ``main``, a branch, a pull request (``refs/pr/1``) or a
+    commit's id. Any token will do, and what is private is shown to everybody, marked as such.
 
     Attributes:
         url: ``http://127.0.0.1:PORT``.
@@ -55,14 +55,15 @@ class FakeHub:
         """Contents by path, as of the last commit."""
         return dict(self.commits(repo_id, repo_type)[-1].files)
 
-    def commits(self, repo_id: str, repo_type: str = "dataset") -> list[Commit]:
+    def commits(self, repo_id: str, repo_type: str = "dataset", branch: str = "main") -> list[Commit]:
         """All commits, the oldest first. As on the real Hub the first was made with the repository: .gitattributes.
 
         Raises:
-            KeyError: If there is no such repository.
+            KeyError: If there is no such repository or branch.
         """
+        key, endpoints = (f"{repo_type}s", repo_id), self._endpoints
         with self._lock:
-            return list(self._endpoints.repos[f"{repo_type}s", repo_id])
+            return list(endpoints.repos[key] if branch == "main" else endpoints.branches[key][branch])
 
     def environment(self, home: Path) -> dict[str, str]:
         """This process's environment, with this Hub as the only host and `home` for what the libraries store.

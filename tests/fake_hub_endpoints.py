@@ -29,6 +29,7 @@ ROUTES = [
     ("POST", rf"{WEB_REPO}\.git/info/lfs/objects/batch", "lfs_batch", True),
     ("PUT", r"/lfs/(?P<oid>[0-9a-f]{64})", "lfs_upload", False),
     ("POST", rf"{API_REPO}/commit/{REVISION}", "commit", True),
+    ("POST", rf"{API_REPO}/branch/{REVISION}", "create_branch", True),
     ("GET", rf"{WEB_REPO}/resolve/{REVISION}/(?P<path>.+)", "file", False),
     # The data set viewer is another host, whose name the libraries derive from the endpoint's.
     ("GET", r"http://datasets-server\..*", "no_viewer", False),
@@ -76,6 +77,8 @@ class Endpoints:
     def __init__(self, url: str):
         self.url = url
         self.repos: dict[tuple[str, str], list[Commit]] = {}  # by ("datasets", "user/name"), the oldest commit first
+        self.branches: dict[tuple[str, str], dict[str, list[Commit]]] = {}  # likewise, beside main; and proposals
+        self.private: set[tuple[str, str]] = set()
         self.lfs: dict[str, bytes] = {}  # large contents, by SHA-256
 
     def answer(self, method: str, target: str, headers: dict[str, str], body: bytes) -> Reply | None:
@@ -110,8 +113,10 @@ class Endpoints:
         if key in self.repos:
             return Reply({"error": "You already created this repo.", "url": self.web_url(*key)}, 409, {})
         attributes = "".join(f"*{suffix} filter=lfs diff=lfs merge=lfs -text\n" for suffix in LFS_SUFFIXES)
-        self.repos[key] = []
-        self.append(key, "initial commit", {".gitattributes": attributes.encode()})
+        self.repos[key], self.branches[key] = [], {}
+        if wanted.get("private") or wanted.get("visibility") == "private":  # as of 1.x and of 2.x
+            self.private.add(key)
+        self.append(key, self.repos[key], "initial commit", {".gitattributes": attributes.encode()})
         return {"url": self.web_url(*key), "name": key[1], "id": key[1]}
 
     def repo_info(self, request: Request) -> dict:
@@ -119,7 +124,8 @@ class Endpoints:
         files = [describe(path, content) for path, content in sorted(commit.files.items())]
         if "blobs" not in request.query:
             files = [{"rfilename": file["rfilename"]} for file in files]
-        flags = {"private": False, "gated": False, "disabled": False, "downloads": 0, "likes": 0, "tags": []}
+        private = (request.part["kind"], request.part["repo_id"]) in self.private
+        flags = {"private": private, "gated": False, "disabled": False, "downloads": 0, "likes": 0, "tags": []}
         about = {"id": request.part["repo_id"], "createdAt": DATE, "lastModified": DATE}
         return about | flags | {"sha": commit.id, "siblings": files}
 
@@ -161,20 +167,38 @@ class Endpoints:
         self.lfs[request.part["oid"]] = request.body
         return b""
 
+    def create_branch(self, request: Request) -> dict | Reply:
+        """A branch that begins where main is."""
+        main, branches = self.repo(request), self.branches[request.part["kind"], request.part["repo_id"]]
+        if request.part["revision"] in branches:
+            return Reply({"error": "Reference already exists."}, 409, {})
+        branches[request.part["revision"]] = list(main)
+        return {}
+
     def commit(self, request: Request) -> dict:
-        """One commit with all operations of the request, or none."""
-        last = self.repo(request)[-1]
-        if request.part["revision"] != "main" or "create_pr" in request.query:
-            raise Refusal(400, "This Hub takes commits to main only, and no pull requests.")
+        """One commit with all operations of the request, or none; on a branch of its own if it is a proposal."""
+        key = (request.part["kind"], request.part["repo_id"])
+        commits, branches = self.repo(request), self.branches[key]
+        pull_request = {}
+        if "create_pr" in request.query:
+            number = 1 + sum(name.startswith("refs/pr/") for name in branches)
+            commits, pull_request = list(commits), {"pullRequestUrl": f"{self.web_url(*key)}/discussions/{number}"}
+        elif request.part["revision"] != "main":
+            if request.part["revision"] not in branches:
+                raise Refusal(404, f"Invalid rev id: {request.part['revision']}", "RevisionNotFound")
+            commits = branches[request.part["revision"]]
+        last = commits[-1]
         header, *operations = map(json.loads, request.body.splitlines())
         if header["value"].get("parentCommit", last.id) != last.id:
             raise Refusal(412, "A commit has happened since. Please refresh and try again.")
         files = dict(last.files)
         for operation in operations:
             self.apply(operation["key"], operation["value"], files)
-        key = (request.part["kind"], request.part["repo_id"])
-        new = self.append(key, header["value"]["summary"], files)
-        return {"success": True, "commitOid": new.id, "commitUrl": f"{self.web_url(*key)}/commit/{new.id}"}
+        new = self.append(key, commits, header["value"]["summary"], files)
+        if pull_request:
+            branches[f"refs/pr/{number}"] = commits
+        address = f"{self.web_url(*key)}/commit/{new.id}"
+        return {"success": True, "commitOid": new.id, "commitUrl": address} | pull_request
 
     def apply(self, operation: str, value: dict, files: dict[str, bytes]) -> None:
         """Change `files` by one operation of a commit."""
@@ -218,18 +242,19 @@ class Endpoints:
         return self.repos[key]
 
     def snapshot(self, request: Request) -> Commit:
-        """The commit that the path names: by its id, or the last one by ``main`` or by nothing."""
-        commits = {commit.id: commit for commit in self.repo(request)}
-        commits[None] = commits["main"] = self.repo(request)[-1]
+        """The commit that the path names: by its id, or the last one by its branch; of main by nothing."""
+        main, branches = self.repo(request), self.branches[request.part["kind"] or "models", request.part["repo_id"]]
+        commits = {commit.id: commit for line in (main, *branches.values()) for commit in line}
+        commits |= {name: line[-1] for name, line in branches.items()} | {None: main[-1], "main": main[-1]}
         if request.part["revision"] not in commits:
             raise Refusal(404, f"Invalid rev id: {request.part['revision']}", "RevisionNotFound")
         return commits[request.part["revision"]]
 
-    def append(self, key: tuple[str, str], title: str, files: dict[str, bytes]) -> Commit:
+    def append(self, key: tuple[str, str], commits: list[Commit], title: str, files: dict[str, bytes]) -> Commit:
         """The new last commit, with an id that follows from the repository and the titles of all its commits."""
-        before = self.repos[key][-1].id if self.repos[key] else "/".join(key)
-        self.repos[key].append(Commit(hashlib.sha1(f"{before}\n{title}".encode()).hexdigest(), title, files))
-        return self.repos[key][-1]
+        before = commits[-1].id if commits else "/".join(key)
+        commits.append(Commit(hashlib.sha1(f"{before}\n{title}".encode()).hexdigest(), title, files))
+        return commits[-1]
 
     def web_url(self, kind: str, repo_id: str) -> str:
         return f"{self.url}/{repo_id}" if kind == "models" else f"{self.url}/{kind}/{repo_id}"

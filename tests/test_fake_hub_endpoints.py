@@ -169,11 +169,31 @@ def test_a_commit_that_does_not_know_the_last_one_is_refused(posts):
     assert [len(one.files) for one in posts.commits("user/posts")] == [1, 3, 4]
 
 
-@pytest.mark.parametrize("to", ["other", "main?create_pr=1"])
-def test_branches_and_pull_requests_are_refused(posts, to):
+def test_a_branch_goes_its_own_way(posts):
     before = posts.commits("user/posts")
-    assert commit(posts, add("a.txt", b"a"), to=to)[0] == 400
+    assert commit(posts, add("a.txt", b"a"), to="other")[0] == 404
+    assert [ask(posts, "POST", "/api/datasets/user/posts/branch/other", {})[0] for _ in range(2)] == [200, 409]
+    assert commit(posts, add("a.txt", b"a"), to="other")[0] == 200
     assert posts.commits("user/posts") == before
+    assert posts.commits("user/posts", branch="other")[:-1] == before
+    found = {to: ask(posts, "GET", f"/datasets/user/posts/resolve/{to}/a.txt")[0] for to in ("main", "other")}
+    assert found == {"main": 404, "other": 200}
+
+
+def test_a_pull_request_is_a_branch_that_nobody_took(posts):
+    before = posts.commits("user/posts")
+    for number in (1, 2):
+        status, _, content = commit(posts, add("a.txt", b"a"), to="main?create_pr=1")
+        assert status == 200
+        assert json.loads(content)["pullRequestUrl"] == f"{posts.url}/datasets/user/posts/discussions/{number}"
+        assert posts.commits("user/posts", branch=f"refs/pr/{number}")[-1].files["a.txt"] == b"a"
+    assert posts.commits("user/posts") == before
+
+
+def test_what_was_made_private_is_marked(posts):
+    assert ask(posts, "POST", "/api/repos/create", {"name": "own", "type": "model", "private": True})[0] == 200
+    for path, private in (("datasets/user/posts", False), ("models/user/own", True)):
+        assert json.loads(ask(posts, "GET", f"/api/{path}")[2])["private"] is private
 
 
 def test_a_deleted_folder_leaves_its_namesakes(posts):
