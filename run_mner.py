@@ -21,6 +21,7 @@ from mner_training.data import (
 from mner_training.data_collator import PostCollator
 from mner_training.metrics import headline
 from mner_training.missing_scores import add_missing_scores
+from mner_training.model_card import CARD_FILE, make_model_card
 from mner_training.report import run_record, write_json, write_predictions
 from mner_training.trainer import MNERTrainer
 
@@ -101,7 +102,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     results = {}
     if args.do_train:
         output = trainer.train(resume_from_checkpoint=resume)
-        trainer.save_model()
+        trainer.save_model(_internal_call=True)  # which does not push: the card has no results yet
         trainer.save_state()
         results |= save(trainer, "train", output.metrics | {"train_posts": len(train.posts)})
     if args.do_eval:
@@ -111,6 +112,10 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         results |= save(trainer, "test", output.metrics | {"test_posts": len(test.posts)})
         if trainer.is_world_process_zero():
             write_predictions(output_dir / "predictions.jsonl", test, output.predictions)
+    if args.do_train and trainer.is_world_process_zero():
+        make_model_card(output_dir).save(output_dir / CARD_FILE)
+    if args.push_to_hub:
+        trainer.push_to_hub()
     return results
 
 

@@ -183,11 +183,17 @@ class MNERTrainingArguments(TrainingArguments):
     freeze_text: bool = field(default=False, metadata={"help": "Keep the text backbone as it is."})
     freeze_vision: bool = field(default=False, metadata={"help": "Keep the vision backbone as it is."})
     overwrite_output_dir: bool = field(
-        default=False,
-        metadata={"help": "Remove what an earlier run left in output_dir."},
+        default=False, metadata={"help": "Remove what an earlier run left in output_dir."}
     )
+    push_to_hub: bool = field(default=False, metadata={"help": "Share model and card on the Hub, at the run's end."})
+    hub_strategy: str = field(default="end", metadata={"help": "When to push: end, and nothing else."})
 
     def __post_init__(self):
+        if self.hub_strategy != "end":
+            raise ValueError(
+                f"`hub_strategy` must be 'end', got {self.hub_strategy!r}: the others upload the whole output folder "
+                "during the training, and the card has no results before the end. Leave it out."
+            )
         if not self.do_train:
             # There is nothing to select, and the Trainer would ask for a validation split.
             self.eval_strategy = self.save_strategy = "no"

@@ -1,10 +1,12 @@
 """The Trainer for taggers: word-level evaluation over whole posts, and learning rates by part of the model."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from huggingface_hub import CommitInfo
 from torch.utils.data import SequentialSampler
 from transformers import Trainer
 from transformers.trainer_utils import EvalLoopOutput
@@ -13,6 +15,7 @@ from mner_training.checkpoints import load_weights
 from mner_training.data import EncodedSplit
 from mner_training.metrics import NERMetric, flatten_scores, headline, score_sources
 from mner_training.optimizer import parameter_groups
+from mner_training.publishing import hub_errors_in_words, push_checkpoint
 from processing_iqcr.decoding import PostPrediction, decode_posts
 
 # What the model says of a batch, by name: the order of a model's outputs differs from system to system.
@@ -74,6 +77,52 @@ class MNERTrainer(Trainer):
             super()._load_best_model()
         else:
             load_weights(self.accelerator.unwrap_model(self.model), self.state.best_model_checkpoint)
+
+    def init_hf_repo(self, token=None, private=None):
+        """Make the repository when the training begins: what is wrong with its name or the token is seen then."""
+        with hub_errors_in_words(self.args.hub_model_id or Path(self.args.output_dir).absolute().name):
+            super().init_hf_repo(token, private)
+
+    def push_to_hub(
+        self,
+        commit_message: str = "End of training",
+        token: str | None = None,
+        revision: str | None = None,
+        private: bool | None = None,
+        license: str | None = None,
+    ) -> CommitInfo | None:
+        """Save the model and share it as `push_checkpoint` does: transformers' own uploads the whole output folder.
+
+        Args:
+            commit_message: The title of the commit.
+            token: A token that may write. Default: the arguments' ``hub_token``, else that of ``hf auth login``.
+            revision: The branch. Default: the arguments' ``hub_revision``.
+            private: Whether a new repository is private. Default: the arguments' ``hub_private_repo``.
+            license: The model's licence, for the card.
+
+        Returns:
+            The commit; ``None`` in all processes but the first, which they wait for.
+
+        Raises:
+            OSError: As `push_checkpoint`. The folder is whole then, and `scripts/push_to_hub.py` shares it later.
+            ValueError: As `push_checkpoint`.
+        """
+        args = self.args
+        self.callback_handler.on_push_begin(args, self.state, self.control)
+        self.save_model(_internal_call=True)
+        commit = None
+        if self.is_world_process_zero():
+            commit = push_checkpoint(
+                args.output_dir,
+                self.hub_model_id or args.hub_model_id or Path(args.output_dir).absolute().name,
+                private=args.hub_private_repo if private is None else private,
+                revision=revision or args.hub_revision,
+                token=token or args.hub_token,
+                license=license,
+                commit_message=commit_message,
+            )
+        self.accelerator.wait_for_everyone()
+        return commit
 
     def _get_eval_sampler(self, eval_dataset):
         """Rows in their order: the outputs are read back by position, which grouping by length would shuffle."""

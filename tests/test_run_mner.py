@@ -8,6 +8,7 @@ from pathlib import Path
 import datasets
 import pytest
 from datasets import ClassLabel, List
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from seqeval.metrics import f1_score
 from transformers import AutoModelForTokenClassification, AutoProcessor
@@ -145,6 +146,15 @@ class TestWholeRun:
         }
         assert len({record["data"][name]["sha256"] for name in ("train", "validation", "test")}) == 3
 
+    def test_card_says_what_the_results_say(self, trained):
+        folder, results = trained
+        card = ModelCard.load(folder / "README.md")
+        figures = {result.metric_name: result.metric_value for result in card.data.eval_results}
+        assert figures["F1 (lenient)"] == results["test_f1"]
+        assert figures["Recall (strict IOB2)"] == results["test_strict_recall"]
+        assert "| train | training | 48 |" in card.text
+        assert not card.data.datasets  # a folder
+
     def test_means_of_the_training_scores_stand_in_the_configuration(self, trained, tiny_corpus):
         train = datasets.load_dataset(str(tiny_corpus), split="train")
         config = AutoModelForTokenClassification.from_pretrained(trained[0]).config
@@ -174,6 +184,7 @@ class TestOnACheckpoint:
         assert not any(name.startswith(("train_", "test_")) for name in again)
         assert not (tmp_path / "run" / "model.safetensors").exists()
         assert not (tmp_path / "run" / "predictions.jsonl").exists()
+        assert not (tmp_path / "run" / "README.md").exists()
 
     def test_prediction_alone_on_new_data_gives_the_same_lines(self, trained, tiny_corpus, tmp_path):
         folder, results = trained

@@ -104,6 +104,13 @@ def test_defaults_of_this_task():
     assert training.load_best_model_at_end
     assert training.do_eval
     assert training.report_to == []
+    assert (training.push_to_hub, training.hub_strategy) == (False, "end")
+
+
+@pytest.mark.parametrize("strategy", ["every_save", "checkpoint", "all_checkpoints", "soon"])
+def test_a_push_before_the_end_is_refused(strategy):
+    with pytest.raises(ValueError, match=r"`hub_strategy` must be 'end', got .* upload the whole output folder"):
+        parse_arguments([*START, "--do_train", "--push_to_hub", "--hub_strategy", strategy])
 
 
 def test_lengths_of_a_checkpoint_are_its_own_unless_asked():
