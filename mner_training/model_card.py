@@ -40,10 +40,7 @@ _ANSWER = """It needs `torch`, `transformers` (5.17 or newer), `numpy` and `pill
 `text[start:end]` is `word`; `score` is the probability, under all tag sequences, that exactly these words carry
 exactly this entity; `weight` and `gate` say how much the model took of a picture. `trust_remote_code=True` runs the
 Python files that lie beside the model: read them, and hold on to what you have read with `revision="..."`."""
-_UNTESTED = (
-    "other corpora and times than those above, how well the scores are calibrated, and whether it treats groups of "
-    "people alike"
-)
+_UNTESTED = "other corpora and times than those above, and whether it treats groups of people alike"
 
 
 def make_model_card(folder: str | Path, model_id: str | None = None, license: str | None = None) -> ModelCard:
@@ -160,6 +157,14 @@ def _limits(run: RunFolder) -> str:
     ]
     if config.get("use_images", True):
         items += _picture_limits(run)
+    temperature = config.get("confidence_temperature", 1.0)
+    if temperature == 1.0:
+        items.append("The probabilities (`score`) were not calibrated, and how far they can be believed is not known.")
+    else:
+        items.append(
+            f"The probabilities (`score`) were calibrated by one temperature, {temperature:.3f}, fitted on a validation "
+            "split; how far they can be believed on other posts is not known."
+        )
     tested = {"test": "a test split", "eval": "a validation split"}
     missing = [what for prefix, what in tested.items() if prefix not in run.evaluated]
     items.append(f"Not evaluated: {', '.join([*missing, _UNTESTED])}.")

@@ -279,6 +279,12 @@ def test_a_run_that_only_evaluated_claims_no_training(tmp_path, results):
     assert "optimistic" not in text["Results"]
 
 
+def test_calibration_is_claimed_where_it_was_done(tmp_path):
+    for temperature, words in ((1.0, "were not calibrated"), (1.75, "one temperature, 1.750, fitted on a validation")):
+        card = make_model_card(make_folder(tmp_path, confidence_temperature=temperature))
+        assert words in sections(card)["Limits"]
+
+
 def test_a_model_of_words_alone(tmp_path, results):
     text = sections(make_model_card(make_folder(tmp_path, make_record(), results, use_images=False)))
     assert "reads a post's words alone" in text[""]

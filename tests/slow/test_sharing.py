@@ -116,3 +116,30 @@ def test_a_trainer_of_ones_own_shares_the_same(make_model, tiny_processor, tmp_p
     card = ModelCard(draft[-1].files["README.md"].decode())
     assert card.data.license == "mit"
     assert "holds no record of a run" in card.text
+
+
+def test_of_two_processes_one_shares(tiny_backbones, tiny_corpus, tmp_path):
+    text, vision = map(str, tiny_backbones)
+    launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--main_process_port", "0"]
+    flags = ["--text_backbone", text, "--vision_backbone", vision, "--dataset", str(tiny_corpus), "--max_length", "32"]
+    flags += [
+        "--window_overlap",
+        "8",
+        "--do_train",
+        "--max_steps",
+        "2",
+        "--eval_strategy",
+        "no",
+        "--save_strategy",
+        "no",
+    ]
+    flags += ["--no_load_best_model_at_end", "--use_cpu", "--disable_tqdm", "true", "--push_to_hub"]
+    command = [*launch, str(ROOT / "run_mner.py"), *flags, "--output_dir", str(tmp_path / "tagger")]
+    with FakeHub() as hub:
+        run_with_hub(hub, command, tmp_path / "home")
+        commits = hub.commits("user/tagger", "model")  # named as the folder
+        made = [asked for asked in hub.requests if asked == ("POST", "/api/repos/create")]
+        assert hub.unhandled == []
+    assert [commit.title for commit in commits] == ["initial commit", "End of training"]
+    assert len(made) == 2  # at the beginning and at the end, by one process
+    assert set(commits[-1].files) == DATA | code_files() | {"README.md", ".gitattributes"}
