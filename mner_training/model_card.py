@@ -162,8 +162,8 @@ def _limits(run: RunFolder) -> str:
         items.append("The probabilities (`score`) were not calibrated, and how far they can be believed is not known.")
     else:
         items.append(
-            f"The probabilities (`score`) were calibrated by one temperature, {temperature:.3f}, fitted on a validation "
-            "split; how far they can be believed on other posts is not known."
+            f"The probabilities (`score`) were calibrated by one temperature, {temperature:.3f}, fitted on a "
+            "validation split; how far they can be believed on other posts is not known."
         )
     tested = {"test": "a test split", "eval": "a validation split"}
     missing = [what for prefix, what in tested.items() if prefix not in run.evaluated]
