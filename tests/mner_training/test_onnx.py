@@ -15,9 +15,9 @@ from modeling_iqcr import MultimodalNERPipeline
 from scripts.export_onnx import main
 from tests.hidden_packages import hide_packages
 
-FULL = {}
+FULL = {"confidence_temperature": 1.5}  # which travels by the configuration
 TEXT_ONLY = {"use_images": False, "use_crf": False}
-ABLATED = {"use_quality": False, "use_gate": False, "attention_prior": True, "norm_first": True, "num_labels": 5}
+ABLATED = {"use_quality": False, "use_gate": False, "attention_prior": True, "num_labels": 5}
 IMAGE_KEYS = ("pixel_values", "image_mask", "quality_scores", "relevance_scores")
 
 
@@ -53,7 +53,8 @@ def assert_equal_for_unseen_shapes(model, exported, shapes, **options) -> None:
         if seed % 5 == 4:  # scores that are all missing, in both forms
             batch |= {"quality_scores": torch.full_like(batch["quality_scores"], torch.nan)}
             del batch["relevance_scores"]
-        expected, actual = model(**batch), exported(**batch)
+        plain = {"output_hidden_states": False, "output_attentions": False}  # whatever the configuration says
+        expected, actual = model(**batch, **plain), exported(**batch)
         assert expected.keys() == actual.keys()
         assert torch.equal(expected.predictions, actual.predictions)
         tags |= set(actual.predictions.unique().tolist())
