@@ -111,6 +111,8 @@ class OnnxModel(TaggingHead, nn.Module):
         if self.config.use_images:
             num_posts = len(input_ids)
             if pixel_values is None:  # one empty slot for each post
+                if image_mask is not None and image_mask.any():
+                    raise ValueError("`image_mask` marks images, but there are no `pixel_values`. Pass both, or none.")
                 pixel_values = torch.zeros(num_posts, 1, *self._image_shape)
                 image_mask = torch.zeros(num_posts, 1, dtype=torch.bool)
             slots = (num_posts, pixel_values.shape[1])

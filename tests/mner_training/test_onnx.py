@@ -327,6 +327,13 @@ def test_shapes_that_do_not_fit_are_named(export, name):
             exported(**batch | {name: batch[name][:, :1]})
 
 
+def test_images_without_pixels_are_refused(export):
+    batch = make_batch(2, 6, 3, pictures="all")
+    del batch["pixel_values"]
+    with pytest.raises(ValueError, match=r"`image_mask` marks images, but there are no `pixel_values`"):
+        OnnxModel(export(FULL)[1])(**batch)
+
+
 def test_missing_packages_are_named(export, make_model, tiny_processor, tmp_path, monkeypatch):
     folder = export(FULL)[1]
     hide_packages(monkeypatch, "onnxruntime")
