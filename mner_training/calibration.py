@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from datasets.utils import tqdm
 from torch.utils.data import DataLoader
-from tqdm.auto import tqdm
 
 from mner_training.data import EncodedSplit
 from mner_training.data_collator import PostCollator

@@ -176,6 +176,10 @@ class IQCRConfig(PreTrainedConfig):
         """
         if type(self) is IQCRConfig:  # a subclass names its own files
             self.auto_map, self.custom_pipelines = dict(AUTO_MAP), copy.deepcopy(CUSTOM_PIPELINES)
+        for backbone in (self.text_config, self.vision_config):
+            # A backbone's repository is worth knowing; its folder on this machine is nobody else's business.
+            if backbone is not None and (os.path.isabs(backbone.name_or_path) or os.path.isdir(backbone.name_or_path)):
+                backbone.name_or_path = ""
         super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
 
     @property

@@ -1,4 +1,7 @@
-"""Posts to tensors: words, images and their scores, as the model's `forward` takes them."""
+"""Posts to tensors: words, images and their scores, as the model's `forward` takes them.
+
+Longer than most files: all that a caller may ask of a processor stands here, and is done in the files beside it.
+"""
 
 import math
 import os

@@ -192,3 +192,24 @@ def check_pointers(folder: Path) -> None:
         name for path in folder.glob("*.py") for name in re.findall(r"^\s*from \.(\w+) import", path.read_text(), re.M)
     }
     assert {f"{name}.py" for name in pointed | imported} <= {path.name for path in folder.iterdir()}
+
+
+def test_places_that_hold_no_checkpoint_are_said_to_hold_none(tmp_path, fake_hub):  # noqa: F811
+    (tmp_path / "empty").mkdir()
+    tries = """
+import json
+from transformers import pipeline
+
+said = []
+for model in ("me/no-such-model", "no such id!", *sys.argv[1:]):
+    try:
+        pipeline("multimodal-ner", model=model, trust_remote_code=True)
+    except (OSError, ValueError) as error:
+        said.append(f"{type(error).__name__}: {error}")
+print(json.dumps(said))
+"""
+    code = ["-I", "-c", ISOLATE + tries, str(tmp_path / "empty")]
+    said = json.loads(run_with_hub(fake_hub, code, tmp_path / "home").splitlines()[-1])
+    assert "me/no-such-model is not a local folder and is not a valid model identifier" in said[0]
+    assert "no such id!" in said[1]
+    assert re.search(r"Unrecognized model in .*empty\. Should have a `model_type` key in its config\.json", said[2])

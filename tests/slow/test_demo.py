@@ -1,5 +1,6 @@
 """`make demo`'s script as a newcomer runs it, and the README's example on what it leaves."""
 
+import ast
 import json
 import os
 import re
@@ -66,5 +67,11 @@ def test_the_example_of_the_readme_tags_its_post(demo):
     example = example.replace("runs/demo/", f"{output}/")
     run = subprocess.run([sys.executable, "-c", example], cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr[-3000:]
+    answer = ast.literal_eval(run.stdout)
+    (entity,) = answer["entities"]
     # The sentence is the README's, not the generator's: where the name ends is learned, its type is shown.
-    assert re.search(r"^\['Washington'.*\] PER [01]\.\d+$", run.stdout, flags=re.MULTILINE), run.stdout
+    assert (entity["entity_group"], entity["start"]) == ("PER", 9)
+    assert answer["text"][9 : entity["end"]] == entity["word"]
+    assert entity["word"].startswith("Washington")
+    assert [image["relevance"] is None for image in answer["images"]] == [False, False]
+    assert "demo-quality" in run.stderr
