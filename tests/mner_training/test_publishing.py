@@ -65,6 +65,8 @@ def edit(path, **fields):
 
 def test_what_loading_needs_goes_and_nothing_else(saved, tmp_path):
     folder = saved()
+    backbone = json.loads((folder / "config.json").read_text())["text_config"]
+    edit(folder / "config.json", text_config=backbone | {"_name_or_path": f"{tmp_path}/backbone"})
     names = stage_checkpoint(folder, tmp_path / "public", "me/x", "mit")
     assert set(names) == DATA | code_files() | {"README.md"}
     assert names == sorted(path.name for path in (tmp_path / "public").iterdir())

@@ -157,3 +157,13 @@ def test_loading_with_an_ablation_leaves_its_weights_out(tmp_path, make_model, m
     assert any(name.startswith("model.vision_model.") for name in info["unexpected_keys"])
     assert not info["missing_keys"]
     assert loaded(**make_tensors([2, 0])).loss.isfinite()
+
+
+def test_a_saved_configuration_keeps_a_repository_and_no_folder(tmp_path, tiny_backbones):
+    model = IQCRForTokenClassification.from_backbones(*map(str, tiny_backbones))
+    assert model.config.text_config.name_or_path == str(tiny_backbones[0])
+    model.config.text_config.name_or_path = "FacebookAI/roberta-base"
+    model.save_pretrained(tmp_path)
+    saved = (tmp_path / "config.json").read_text()
+    assert "FacebookAI/roberta-base" in saved
+    assert str(tiny_backbones[1]) not in saved
