@@ -188,6 +188,10 @@ class MNERTrainingArguments(TrainingArguments):
     push_to_hub: bool = field(default=False, metadata={"help": "Share model and card on the Hub, at the run's end."})
     hub_strategy: str = field(default="end", metadata={"help": "When to push: end, and nothing else."})
 
+    def __getstate__(self):
+        """What is pickled, as the Trainer does into every checkpoint's folder: all but the secret."""
+        return self.__dict__ | {"hub_token": None}
+
     def __post_init__(self):
         if self.hub_strategy != "end":
             raise ValueError(

@@ -24,6 +24,7 @@ TOKENIZER_FILES = (
     "sentencepiece.bpe.model",
     "tokenizer.model",
 )
+_VOCABULARIES = set(TOKENIZER_FILES) - {"special_tokens_map.json", "added_tokens.json", "merges.txt"}
 _PIPELINE = "multimodal-ner"
 _SAVE_AGAIN = (
     "Load model and processor with this package and save them again: `model.save_pretrained(folder)` and "
@@ -48,7 +49,7 @@ def find_public_files(folder: str | Path) -> list[str]:
     run = read_run_folder(folder)
     names = {path.name for path in folder.iterdir() if path.is_file()}
     weights = _find_weights(folder, names)
-    if PROCESSOR_FILE not in names or not names & {"tokenizer.json", "tokenizer_config.json"}:
+    if PROCESSOR_FILE not in names or not names & _VOCABULARIES:
         lacking = "tokenizer" if PROCESSOR_FILE in names else "processor"
         raise FileNotFoundError(
             f"{str(folder)!r} holds a model without its {lacking}, and nobody could give it a text. Save it beside "

@@ -52,13 +52,13 @@ def public_config(value: Any) -> Any:
         value: What a JSON file holds.
 
     Returns:
-        The same without the keys that name such a place, and with the last part of every path to a file that is there.
+        The same without the keys that name such a place, and with the last part of every absolute path.
     """
     if isinstance(value, Mapping):
         return {key: public_config(item) for key, item in value.items() if key not in _ORIGINS}
     if isinstance(value, list):
         return [public_config(item) for item in value]
-    if isinstance(value, str) and len(Path(value).parts) > 2 and Path(value).is_absolute() and Path(value).exists():
+    if isinstance(value, str) and len(Path(value).parts) > 2 and Path(value).is_absolute():
         return base_name(value)
     return value
 
@@ -101,8 +101,16 @@ def _public_value(value: str, hub_ids: Collection[str]) -> str:
         content = None
     if content is None:
         return value if value in hub_ids else _without_folders(value)
-    public = {name: _public_value(item, hub_ids) if isinstance(item, str) else item for name, item in content.items()}
-    return json.dumps(public)
+    return json.dumps(_public_content(content, hub_ids))
+
+
+def _public_content(content: Any, hub_ids: Collection[str]) -> Any:
+    """What JSON holds, all strings in it without their folders."""
+    if isinstance(content, Mapping):
+        return {name: _public_content(item, hub_ids) for name, item in content.items()}
+    if isinstance(content, list):
+        return [_public_content(item, hub_ids) for item in content]
+    return _public_value(content, hub_ids) if isinstance(content, str) else content
 
 
 def _without_folders(name: str) -> str:

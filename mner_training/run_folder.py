@@ -19,6 +19,7 @@ _RESULTS = ("all_results.json", "train_results.json", "eval_results.json", "test
 _RECORDED = {"command", "versions", "recipe", "data"}
 # The splits that a run can be evaluated on: the argument that names each and what its figures begin with.
 _EVALUATED = {"test_split": "test", "validation_split": "eval"}
+_ASKED = {"test": "do_predict", "eval": "do_eval"}
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,8 @@ class RunFolder:
         return {
             prefix: self.recipe.get(argument, {"eval": "validation"}.get(prefix, prefix))
             for argument, prefix in _EVALUATED.items()
-            if f"{prefix}_f1" in self.results
+            # a run that was resumed may have left figures of other weights
+            if f"{prefix}_f1" in self.results and self.recipe.get(_ASKED[prefix], True)
         }
 
     def hub_id(self, argument: str) -> str | None:

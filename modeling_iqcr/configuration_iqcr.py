@@ -3,6 +3,7 @@
 import copy
 import math
 import os
+import re
 from typing import TYPE_CHECKING
 
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from .modeling_iqcr import IQCRModel  # noqa: F401
     from .pipeline_iqcr import MultimodalNERPipeline  # noqa: F401
 
+_REPOSITORY = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 # What a saved configuration tells a process that has only the checkpoint, in which file each class is.
 AUTO_MAP = {
     "AutoConfig": "configuration_iqcr.IQCRConfig",
@@ -178,7 +180,9 @@ class IQCRConfig(PreTrainedConfig):
             self.auto_map, self.custom_pipelines = dict(AUTO_MAP), copy.deepcopy(CUSTOM_PIPELINES)
         for backbone in (self.text_config, self.vision_config):
             # A backbone's repository is worth knowing; its folder on this machine is nobody else's business.
-            if backbone is not None and (os.path.isabs(backbone.name_or_path) or os.path.isdir(backbone.name_or_path)):
+            if backbone is not None and not (
+                _REPOSITORY.fullmatch(backbone.name_or_path) and not os.path.isdir(backbone.name_or_path)
+            ):
                 backbone.name_or_path = ""
         super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
 

@@ -68,13 +68,14 @@ class MultimodalNERPipeline(Pipeline):
                 "(`processor.save_pretrained`), or pass one."
             )
         self._unavailable: set[str] = set()  # scorers that could not be had: asked for once, not for every post
+        self._proven: set[str] = set()  # those that gave scores before: if they fail now, it is this post alone
         self._wanted = set(inspect.signature(model.forward).parameters)
         super().__init__(model=model, processor=processor, **kwargs)
 
     def save_pretrained(self, save_directory, **kwargs) -> None:
         """Save model and processor, with every file that loading them and this pipeline needs."""
         self.model.save_pretrained(save_directory, **kwargs)
-        self.processor.save_pretrained(save_directory)
+        self.processor.save_pretrained(save_directory, **kwargs)
 
     def __call__(self, inputs, **kwargs):
         """Find the entities of one post or of many.
@@ -124,21 +125,22 @@ class MultimodalNERPipeline(Pipeline):
         """Say which picture decided an entity: its probability under all pictures, and with each one left out.
 
         Args:
-            posts: A post or a list of them, as in `__call__`. Each post is one batch.
-            kwargs: As in `__call__`.
+            posts: A post, or several in any form that `__call__` takes. Each post is one batch.
+            kwargs: ``threshold``, ``compute_scores`` and ``allow_urls`` as in `__call__`.
 
         Returns:
-            As `__call__`. Each entity also has ``score_without``: its probability if the model does not see a picture,
-            one number per picture, ``None`` for a picture that it did not look at in any case; and ``decided_by``: the
+            As `__call__`, a list for several posts. Each entity also has ``score_without``: its probability if the
+            model does not see a picture, one number per picture, ``None`` for a picture that it did not look at in any
+            case; and ``decided_by``: the
             number of the picture without which the model would not find this entity, the one with the lowest
             ``score_without`` if there are several; ``None`` if it finds it without any one of them.
 
         Raises:
             ValueError: As `__call__`.
         """
-        if isinstance(posts, list):
-            return [self._explain((number, post), kwargs) for number, post in enumerate(posts)]
-        return self._explain(posts, kwargs)
+        if isinstance(posts, str | Mapping) or not isinstance(posts, Iterable):
+            return self._explain(posts, kwargs)
+        return [self._explain((number, post), kwargs) for number, post in enumerate(posts)]
 
     def _explain(self, post, kwargs: Mapping[str, Any]) -> dict[str, Any]:
         preprocess, _, postprocess = self._sanitize_parameters(**kwargs)
@@ -161,8 +163,8 @@ class MultimodalNERPipeline(Pipeline):
         if isinstance(threshold, bool) or not isinstance(threshold, int | float) or not 0 <= threshold <= 1:
             raise ValueError(f"`threshold` must be a number in [0, 1], got {threshold!r}.")
         if kwargs:
-            known = "threshold, compute_scores, allow_urls, batch_size, num_workers"
-            raise TypeError(f"The pipeline takes no {', '.join(map(repr, kwargs))}. It takes {known}.")
+            known = "threshold, compute_scores and allow_urls, and to tag posts also batch_size and num_workers"
+            raise TypeError(f"The pipeline takes no {', '.join(map(repr, kwargs))} here. It takes {known}.")
         return preprocess, {}, postprocess
 
     def get_iterator(self, inputs, num_workers, batch_size, preprocess_params, forward_params, postprocess_params):
@@ -226,8 +228,9 @@ class MultimodalNERPipeline(Pipeline):
             return None
         scores = self.processor.try_scores(scorer, words, images, name=name)
         if scores is None:
-            self._unavailable.add(scorer)
+            self._unavailable |= {scorer} - self._proven
             return None
+        self._proven.add(scorer)
         return scores + [None] * (num_images - len(scores))
 
     def _collate(self, posts: list[dict[str, Any]]) -> _Batch:

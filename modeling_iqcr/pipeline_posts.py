@@ -42,7 +42,7 @@ def check_post(post, name: str) -> tuple[list | None, list]:
         scores = post.get(kind)
         if scores is not None and (isinstance(scores, str) or not isinstance(scores, Sequence)):
             raise ValueError(f"{name}: `{kind}` must be a list with one score per picture, got {scores!r}.")
-    return post.get("words", post.get("tokens")), list(images)
+    return None if given == ["text"] else post[given[0]], list(images)
 
 
 def without_image(prepared: dict[str, Any], image: int) -> dict[str, Any]:

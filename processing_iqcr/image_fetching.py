@@ -1,14 +1,15 @@
-"""Pictures by their address, for those who allow it: nothing else in this package fetches anything from a network."""
+"""Pictures by their address, for those who allow it: no picture is fetched from a network otherwise."""
 
 import time
 import urllib.error
 import urllib.request
 from http.client import HTTPException
+from urllib.parse import urlsplit
 
 from .image_loading import ImageLoadingError
 
 TIMEOUT = 20.0
-"""Seconds until a picture must be there."""
+"""Seconds without an answer, and for the whole of a picture's data once it has begun to come."""
 MAX_BYTES = 64 * 2**20
 """The most bytes of a picture's file."""
 
@@ -35,9 +36,10 @@ def fetch_image(address: str, where: str = "") -> bytes:
         The bytes, not yet looked at.
 
     Raises:
-        ImageFetchError: If it cannot be had, is larger than `MAX_BYTES` or takes longer than `TIMEOUT`.
+        ImageFetchError: If it cannot be had, is larger than `MAX_BYTES` or slower than `TIMEOUT`.
     """
-    described = f"{where}: {address[:300]!r}" if where else repr(address[:300])
+    parts = urlsplit(address)  # what else it holds may be a secret
+    described = f"{where}: " * bool(where) + repr(f"{parts.scheme}://{parts.hostname}{parts.path}"[:300])
     deadline = time.monotonic() + TIMEOUT
     data = bytearray()
     try:

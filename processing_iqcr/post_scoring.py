@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from PIL import Image
+from torch.utils.data import get_worker_info
 from transformers.utils import logging
 
 from .image_loading import load_image
@@ -80,18 +81,25 @@ def try_scores(
         name: What warnings call the post.
 
     Returns:
-        One score per image, ``None`` for one that cannot be scored; ``None`` if the scorer cannot be had. That is
-        warned of once, however many posts there are.
+        One score per image, ``None`` for one that cannot be scored; ``None`` if the scorer cannot be had or fails,
+        with a warning.
     """
     what = kind.removesuffix("_scorer")
     stand_in = f"Missing scores of {what} are replaced by the mean of the training data"
     if spec is None:
         logger.warning_once(f"{stand_in}: the processor names no {kind}. Pass scores with the posts if you have them.")
         return None
+    named = f"the {kind} {spec['name']!r}"
+    device = None if get_worker_info() is None else "cpu"  # a forked process cannot use its parent's GPU
     try:
-        scores = score_each(kind, _load(kind, spec, None), [relevance_text(words)] * len(images), images)
-    except (ImportError, OSError, ValueError) as error:  # not installed, not to be downloaded, another one
-        logger.warning_once(f"{stand_in}: the {kind} {spec['name']!r} cannot be had. {error}")
+        scorer = _load(kind, spec, device)
+    except Exception as error:  # not installed, broken, another one: tagging goes on in any case
+        logger.warning_once(f"{stand_in}: {named} cannot be had. {error}")
+        return None
+    try:
+        scores = score_each(kind, scorer, [relevance_text(words)] * len(images), images)
+    except Exception as error:  # not to be downloaded, out of memory, a user's own error
+        logger.warning_once(f"{stand_in}: {named} failed at {name} ({type(error).__name__}). {error}")
         return None
     for number, score in enumerate(scores):
         fault = str(score) if isinstance(score, UnscorableImageError) else find_fault(kind, score)

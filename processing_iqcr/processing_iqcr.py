@@ -5,7 +5,7 @@ Longer than most files: all that a caller may ask of a processor stands here, an
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -252,8 +252,9 @@ class IQCRProcessor(ProcessorMixin):
         loaded = []
         for number, image in enumerate(images):
             where = f"{name}, image {number}"
-            if allow_urls and is_address(image):
-                image = fetch_image(image, where)
+            address = image.get("path") if isinstance(image, Mapping) and image.get("bytes") is None else image
+            if allow_urls and is_address(address):
+                image = fetch_image(address, where)
             loaded.append(load_image(image, where=where))
         return loaded
 
@@ -416,23 +417,25 @@ class IQCRProcessor(ProcessorMixin):
 
         Args:
             save_directory: The folder, made if it is not there.
-            push_to_hub: Upload it as well.
-            kwargs: What every processor of transformers takes.
+            push_to_hub: Upload it as well, to ``repo_id``, or to the folder's last name.
+            kwargs: With `push_to_hub` what ``push_to_hub`` takes.
 
         Returns:
             The files written for the processor itself.
         """
         for name in ("is_local", "local_files_only", "dtype"):  # of its loading here, not of the tokenizer
             self.tokenizer.init_kwargs.pop(name, None)
+        if push_to_hub:  # from a folder of its own, where transformers takes no file for one that was there before
+            self.push_to_hub(kwargs.pop("repo_id", os.path.basename(os.path.normpath(save_directory))), **kwargs)
         if type(self)._auto_class is None:
-            return super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
+            return super().save_pretrained(save_directory)
         # transformers would name this class in the tokenizer's and the image processor's files too. Whoever loads and
         # saves one of these alone would then have a file that points to code which is not there.
         os.makedirs(save_directory, exist_ok=True)
         custom_object_save(self, save_directory, config=self)
         self._auto_class = None
         try:
-            return super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
+            return super().save_pretrained(save_directory)
         finally:
             del self._auto_class
 

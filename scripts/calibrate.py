@@ -13,10 +13,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # run as a script from a clone
 
-from transformers import AutoModelForTokenClassification, AutoProcessor  # noqa: E402
+from transformers import AutoModelForTokenClassification  # noqa: E402
 
-import processing_iqcr  # noqa: E402, F401 - registers model and processor
-from mner_training.arguments import DataArguments, parse_recipe  # noqa: E402
+from mner_training.arguments import DataArguments, ModelArguments, ScoringArguments, parse_recipe  # noqa: E402
+from mner_training.building import build_processor  # noqa: E402
 from mner_training.calibration import (  # noqa: E402
     TaggedSplit,
     expected_calibration_error,
@@ -28,6 +28,7 @@ from mner_training.calibration import (  # noqa: E402
 from mner_training.calibration_figure import draw_reliability  # noqa: E402
 from mner_training.corpus_loading import load_posts  # noqa: E402
 from mner_training.data import encode_split, get_split, warn_of_missing_scores  # noqa: E402
+from mner_training.missing_scores import add_missing_scores  # noqa: E402
 from mner_training.report import write_json  # noqa: E402
 
 
@@ -60,18 +61,29 @@ def main(argv: list[str] | None = None) -> dict:
         What ``calibration.json`` holds.
 
     Raises:
-        ValueError: If there is no such checkpoint, or a split or its tags are missing.
+        ValueError: If there is no such checkpoint, a split, its tags or its scorers are missing, or there is nothing
+            to fit.
     """
     argv = sys.argv[1:] if argv is None else argv
-    data_args, args = parse_recipe(argv, (DataArguments, CalibrationArguments), "scripts/calibrate.py")
+    types = (DataArguments, ScoringArguments, CalibrationArguments)
+    data_args, scoring_args, args = parse_recipe(argv, types, "scripts/calibrate.py")
+    names = (data_args.validation_split, data_args.test_split)
+    if names[0] == names[1]:
+        raise ValueError(
+            f"Validation and test split are both {names[0]!r}: what was fitted there cannot be judged there. Name "
+            "another --test_split."
+        )
+    model_args = ModelArguments(model_name_or_path=args.model)
     model = AutoModelForTokenClassification.from_pretrained(args.model)
-    processor = AutoProcessor.from_pretrained(args.model)
-    posts, _ = load_posts(data_args, with_images=model.config.use_images)
+    processor = build_processor(model_args, scoring_args)
+    posts, corpus = load_posts(data_args, with_images=model.config.use_images)
+    posts = {name: get_split(posts, name) for name in names}
+    posts, _ = add_missing_scores(posts, processor, model_args, data_args, scoring_args, corpus.get("scores"))
     splits = {}
-    for name in (data_args.validation_split, data_args.test_split):
+    for name in names:
         split = encode_split(
             name,
-            get_split(posts, name),
+            posts[name],
             processor,
             model.config.labels,
             with_images=model.config.use_images,
@@ -81,6 +93,11 @@ def main(argv: list[str] | None = None) -> dict:
         warn_of_missing_scores([split], model.config)
         splits[name] = TaggedSplit(model, processor, split)
     validation, test = splits.values()
+    if len(set(validation.correct)) < 2:
+        raise ValueError(
+            f"Of {len(validation.correct)} entities that {args.model} finds in the split {names[0]!r} all are right, "
+            "or none is: no temperature can be fitted to that. Nothing was stored."
+        )
     temperature = fit_temperature(lambda value: log_loss(validation.probabilities(value), validation.correct))
     report = {"temperature": temperature, "entities": len(test.correct), "gold": test.num_gold}
     diagrams = []

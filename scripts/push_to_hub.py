@@ -11,6 +11,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # run as a script from a clone
 
+from huggingface_hub.utils import validate_repo_id  # noqa: E402
+
 from mner_training.model_card import CARD_FILE  # noqa: E402
 from mner_training.publishing import push_checkpoint, stage_checkpoint  # noqa: E402
 
@@ -35,6 +37,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--create_pr", action="store_true", help="propose the change instead of making it")
     parser.add_argument("--dry_run", action="store_true", help="list the files, show the card, and share nothing")
     options = parser.parse_args(argv)
+    validate_repo_id(options.repo_id)
     if options.dry_run:
         with tempfile.TemporaryDirectory() as staged:
             for name in stage_checkpoint(options.folder, staged, options.repo_id, options.license):

@@ -150,12 +150,20 @@ def test_local_folder_is_loaded_by_all_auto_classes(checkpoint, tmp_path):
 def test_hub_repository_is_loaded_by_all_auto_classes(checkpoint, tmp_path, monkeypatch, fake_hub):  # noqa: F811
     push = """
 import sys
-from transformers import AutoModelForTokenClassification, AutoProcessor
+from transformers import AutoModelForTokenClassification, AutoProcessor, pipeline
 import processing_iqcr
 AutoModelForTokenClassification.from_pretrained(sys.argv[1]).push_to_hub("me/tagger")
-AutoProcessor.from_pretrained(sys.argv[1]).push_to_hub("me/tagger")
+processor = AutoProcessor.from_pretrained(sys.argv[1])
+processor.push_to_hub("me/tagger")
+ner = pipeline("multimodal-ner", model=sys.argv[1], trust_remote_code=True)
+ner.push_to_hub("me/pipeline")
+# into a folder that has every file already
+ner.save_pretrained(sys.argv[1], push_to_hub=True, repo_id="me/saved")
 """
     run_with_hub(fake_hub, ["-c", push, str(checkpoint[0])], tmp_path / "pusher")
+    names = {path.name for path in checkpoint[0].iterdir()}
+    for repository in ("me/tagger", "me/pipeline", "me/saved"):
+        assert names <= set(fake_hub.files(repository, "model")), repository
     code = ["-I", "-c", ISOLATE + LOAD + RUN, "me/tagger", str(tmp_path)]
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     run_with_hub(fake_hub, code, tmp_path / "home")

@@ -157,6 +157,13 @@ def test_no_posts_at_all(ner):
     assert ner([]) == ner.explain([]) == list(ner(iter([]))) == []
 
 
+def test_a_row_with_an_empty_column_and_an_explained_iterator(ner, posts):
+    assert close(ner({"words": None, "tokens": ["paris", "wins"]}), ner({"words": ["paris", "wins"]}))
+    assert close(ner.explain(iter(posts[:2])), ner.explain(posts[:2]))
+    with pytest.raises(TypeError, match="takes no 'batch_size' here"):
+        ner.explain(posts, batch_size=2)
+
+
 def test_threshold_drops_what_lies_below(ner, posts):
     everything = ner(posts)
     scores = sorted(entity["score"] for answer in everything for entity in answer["entities"])
@@ -345,7 +352,7 @@ def test_what_the_model_does_not_use_is_not_computed(make_ner, make_lively_model
         ({}, (), "names no quality_scorer"),
         ({"quality_scorer": "maniqa"}, ("pyiqa",), r"'maniqa' cannot be had. .*pip install 'iqcr-mi\[scoring\]'"),
         ({"quality_scorer": "no such metric"}, (), "pyiqa has no metric"),
-        ({"quality_scorer": "maniqa"}, (), "'maniqa' cannot be had"),  # no network here
+        ({"quality_scorer": "maniqa"}, (), "'maniqa' failed at Post 0"),  # no network here
     ],
 )
 def test_a_scorer_that_cannot_be_had_is_warned_of_once(
@@ -374,6 +381,31 @@ def test_a_picture_that_cannot_be_scored_is_named(make_ner, brightness, make_pic
     assert "NaN" in warned[1]
 
 
+def test_a_scorer_that_fails_once_is_asked_again_if_it_worked_before(make_ner, brightness, posts, warned):
+    calls = []
+
+    def moody(images):
+        calls.append(len(images))
+        if len(calls) == 2:
+            raise RuntimeError("out of memory")
+        return [0.5] * len(images)
+
+    register_quality_scorer("moody", moody, version="1")
+    ner = make_ner(quality_scorer="moody", relevance_scorer="length")
+    answers = ner([posts[0]] * 3)
+    assert [answer["images"][0]["quality"] for answer in answers] == [0.5, None, 0.5]
+    assert len(warned) == 1
+    assert "'moody' failed at Post 1 (RuntimeError). out of memory" in warned[0]
+
+
+def test_another_scorer_than_that_of_the_training_gives_no_score(make_ner, brightness, posts, warned):
+    ner = make_ner(quality_scorer="brightness", relevance_scorer="length")
+    other = {"library": "registered", "name": "brightness", "version": "2"}
+    ner.processor.quality_scorer = {"name": "brightness", "description": other}
+    assert [image["quality"] for image in ner(posts[0])["images"]] == [None, None]
+    assert "is not the one that scored the training data" in warned[0]
+
+
 # Bad input
 
 
@@ -395,6 +427,7 @@ def test_a_picture_that_cannot_be_scored_is_named(make_ner, brightness, make_pic
         ({"text": "paris", "images": ["not there.jpg"]}, "Post 0, image 0: 'not there.jpg' cannot be opened"),
         ({"text": "paris", "images": [b"nonsense"]}, "Post 0, image 0: data of 8 bytes is not a picture"),
         ({"id": "O_3", "text": "paris", "images": ["https://a.org/x"]}, "'O_3', image 0: .* is a URL, .*allow_urls"),
+        ({"words": None, "tokens": None}, "give either 'text' or 'words', got only 'words', 'tokens'"),
         ({"text": "paris", "images": [], "quality_scores": 0.5}, "`quality_scores` must be a list with one score per"),
         ({"text": "paris", "images": [], "quality_scores": [0.5]}, "Post 0: 1 quality_scores for 0 images"),
     ],
@@ -416,7 +449,7 @@ def test_scores_out_of_their_range_are_refused(ner, make_pictures, scores):
 
 
 def test_unknown_arguments_are_refused(ner):
-    with pytest.raises(TypeError, match=r"takes no 'treshold'\. It takes threshold"):
+    with pytest.raises(TypeError, match=r"takes no 'treshold' here\. It takes threshold"):
         ner("paris", treshold=0.5)
 
 
@@ -469,6 +502,7 @@ def test_addresses_are_followed_if_allowed(ner, site, make_pictures):
     expected = ner(post | {"images": make_pictures(1)})
     for path in ("/picture.png", "/moved"):
         assert close(ner(post | {"images": [site + path]}, allow_urls=True), expected)
+        assert close(ner(post | {"images": [{"path": site + path, "bytes": None}]}, allow_urls=True), expected)
         with pytest.raises(ValueError, match="allow_urls"):
             ner(post | {"images": [site + path]})
 
@@ -496,5 +530,6 @@ def test_other_addresses_are_refused_even_so(ner, address):
 
 
 def test_nobody_answers(ner):
-    with pytest.raises(ValueError, match="cannot be downloaded"):
-        ner({"text": "paris", "images": ["http://127.0.0.1:1/x.png"]}, allow_urls=True)
+    with pytest.raises(ValueError, match=r"'http://127\.0\.0\.1/x\.png' cannot be downloaded") as caught:
+        ner({"text": "paris", "images": ["http://me:secret@127.0.0.1:1/x.png?signature=secret"]}, allow_urls=True)
+    assert "secret" not in str(caught.value)

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from datasets import Dataset
 from PIL import Image
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import log_loss as sklearn_log_loss
@@ -126,10 +127,23 @@ def test_the_figure_is_a_picture(tmp_path):
         assert picture.size == (1350, 780)
 
 
+def with_own_tags(posts: Dataset, model, processor) -> Dataset:
+    """Posts of which every other one has the tags that the model gives it, so that some of its entities are right."""
+    rows = posts.to_list()
+    for row in rows[::2]:
+        scores = {name: row[name] for name in ("quality_scores", "relevance_scores") if name in row}
+        inputs = processor(words=row["tokens"], images=row["images"], **scores)
+        with torch.no_grad():
+            (prediction,) = processor.post_process_entities(model, model(**inputs), inputs)
+        row["ner_tags"] = [model.config.label2id[tag] for tag in prediction.tags]
+    return Dataset.from_list(rows, features=posts.features)
+
+
 def test_the_command_stores_what_it_fitted(tmp_path, make_posts, trained, tiny_processor, capsys):
     for name, seed in (("train", 0), ("validation", 1), ("test", 2)):
         (tmp_path / "posts").mkdir(exist_ok=True)
-        make_posts(8, seed=seed).to_parquet(tmp_path / "posts" / f"{name}.parquet")
+        posts = with_own_tags(make_posts(8, seed=seed), trained, tiny_processor)
+        posts.to_parquet(tmp_path / "posts" / f"{name}.parquet")
     model = tmp_path / "model"
     trained.save_pretrained(model)
     tiny_processor.save_pretrained(model)
@@ -151,6 +165,22 @@ def test_the_command_stores_what_it_fitted(tmp_path, make_posts, trained, tiny_p
     loaded = type(trained).from_pretrained(model)
     assert loaded.config.confidence_temperature == report["temperature"]
     assert torch.equal(loaded.crf.transitions, trained.crf.transitions)
+
+
+def test_nothing_is_stored_where_nothing_can_be_fitted(tmp_path, make_posts, trained, tiny_processor):
+    (tmp_path / "posts").mkdir()
+    for name in ("train", "validation", "test"):
+        make_posts(3).to_parquet(tmp_path / "posts" / f"{name}.parquet")
+    trained.classifier.bias.data[0] = 1000.0  # everything is O
+    trained.save_pretrained(tmp_path / "model")
+    tiny_processor.save_pretrained(tmp_path / "model")
+    before = (tmp_path / "model" / "config.json").read_text()
+    arguments = ["--dataset", str(tmp_path / "posts"), "--model", str(tmp_path / "model")]
+    with pytest.raises(ValueError, match=r"Of 0 entities .* no temperature can be fitted"):
+        calibrate.main(arguments)
+    with pytest.raises(ValueError, match="Validation and test split are both 'validation'"):
+        calibrate.main([*arguments, "--test_split", "validation"])
+    assert (tmp_path / "model" / "config.json").read_text() == before
 
 
 def test_a_folder_that_is_no_checkpoint(tmp_path):

@@ -363,3 +363,11 @@ def test_what_is_no_saved_model(tmp_path, results, name, content, error, message
         (folder / name).write_text(content)
     with pytest.raises(error, match=message):
         make_model_card(folder)
+
+
+def test_figures_that_a_resumed_run_did_not_make_are_left_out(tmp_path, results):
+    record = make_record()
+    record["recipe"] |= {"do_predict": False, "do_eval": True}
+    card = make_model_card(make_folder(tmp_path, record, results))
+    assert "| test |" not in sections(card)["Results"]
+    assert {result.dataset_split for result in card.data.eval_results} == {"validation"}

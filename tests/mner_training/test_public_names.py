@@ -1,6 +1,7 @@
 """What is shown to others tells nothing of where files lie."""
 
 import json
+import shlex
 
 import pytest
 
@@ -76,10 +77,16 @@ def test_configurations_lose_the_places_of_their_parts(tmp_path):
     }
     assert public_config(config) == {
         "vision_config": {"width": 24},
-        "files": ["vocab.txt", "/not/there", "</s>", "/"],
+        "files": ["vocab.txt", "there", "</s>", "/"],
         "rate": 0.1,
         "nothing": None,
     }
+
+
+def test_json_in_a_command_loses_its_folders_at_any_depth():
+    value = json.dumps({"name": "maniqa", "of": {"weights": "/home/alice/w.pt", "more": ["/home/alice/x", 3, None]}})
+    command = shlex.split(public_command(["run_mner.py", "--quality_scorer", value], ()))
+    assert json.loads(command[-1]) == {"name": "maniqa", "of": {"weights": "w.pt", "more": ["x", 3, None]}}
 
 
 @pytest.mark.parametrize("flag", ["--hub_token", "--hub-token"])

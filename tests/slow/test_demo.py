@@ -73,5 +73,5 @@ def test_the_example_of_the_readme_tags_its_post(demo):
     assert (entity["entity_group"], entity["start"]) == ("PER", 9)
     assert answer["text"][9 : entity["end"]] == entity["word"]
     assert entity["word"].startswith("Washington")
+    assert [image["quality"] for image in answer["images"]] == [0.65, 0.38]
     assert [image["relevance"] is None for image in answer["images"]] == [False, False]
-    assert "demo-quality" in run.stderr

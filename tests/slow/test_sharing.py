@@ -1,5 +1,6 @@
 """From a run with ``--push_to_hub`` to a stranger who copies the card's example, with a Hub between them."""
 
+import ast
 import json
 import re
 
@@ -55,7 +56,8 @@ def test_what_a_run_shares_is_what_a_stranger_needs(tiny_backbones, tiny_corpus,
             assert text.encode() not in content, (name, text)
     left = {"run.json", "predictions.jsonl", "training_args.bin", "all_results.json", "trainer_state.json"}
     assert left < {path.name for path in output.iterdir()}
-    assert secret not in (output / "run.json").read_text()
+    for path in (path for path in output.rglob("*") if path.is_file()):
+        assert secret.encode() not in path.read_bytes(), path
     results = json.loads((output / "all_results.json").read_text())
     (index,) = card.data.to_dict()["model-index"]
     (result,) = index["results"]
@@ -66,7 +68,7 @@ def test_what_a_run_shares_is_what_a_stranger_needs(tiny_backbones, tiny_corpus,
         for figure in ("F1", "Precision", "Recall")
     }
     assert card.data.datasets == ["me/posts"]
-    answer = eval(printed.splitlines()[-1], {})  # what the example prints
+    answer = ast.literal_eval(printed.splitlines()[-1])  # what the example prints
     assert answer["text"] == "Washington wins again tonight"
     assert answer["images"] == []
     for entity in answer["entities"]:
