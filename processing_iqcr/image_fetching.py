@@ -38,8 +38,7 @@ def fetch_image(address: str, where: str = "") -> bytes:
     Raises:
         ImageFetchError: If it cannot be had, is larger than `MAX_BYTES` or slower than `TIMEOUT`.
     """
-    parts = urlsplit(address)  # what else it holds may be a secret
-    described = f"{where}: " * bool(where) + repr(f"{parts.scheme}://{parts.hostname}{parts.path}"[:300])
+    described = f"{where}: " * bool(where) + repr(_public_part(address)[:300])
     deadline = time.monotonic() + TIMEOUT
     data = bytearray()
     try:
@@ -57,6 +56,15 @@ def fetch_image(address: str, where: str = "") -> bytes:
         reason = getattr(error, "reason", None) or error
         raise ImageFetchError(f"{described} cannot be downloaded ({reason}). Check it, or leave it out.") from error
     return bytes(data)
+
+
+def _public_part(address: str) -> str:
+    """An address without user, port, query and fragment, of which some may be a secret."""
+    try:
+        parts = urlsplit(address)
+        return f"{parts.scheme}://{parts.hostname}{parts.path}"
+    except ValueError:  # no address at all
+        return address.partition("://")[0] + "://..."
 
 
 def _opener() -> urllib.request.OpenerDirector:

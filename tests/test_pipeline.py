@@ -533,3 +533,5 @@ def test_nobody_answers(ner):
     with pytest.raises(ValueError, match=r"'http://127\.0\.0\.1/x\.png' cannot be downloaded") as caught:
         ner({"text": "paris", "images": ["http://me:secret@127.0.0.1:1/x.png?signature=secret"]}, allow_urls=True)
     assert "secret" not in str(caught.value)
+    with pytest.raises(ValueError, match=r"Post 0, image 0: 'http://\.\.\.' cannot be downloaded"):
+        ner({"text": "paris", "images": ["http://[secret/x.png"]}, allow_urls=True)
