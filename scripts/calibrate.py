@@ -151,4 +151,7 @@ def show(report: dict) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (ImportError, OSError, ValueError) as error:
+        sys.exit(f"{sys.argv[0]}: {error}")
