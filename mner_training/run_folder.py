@@ -17,9 +17,9 @@ from processing_iqcr.scorers import SCORER_KINDS
 _RESULTS = ("all_results.json", "train_results.json", "eval_results.json", "test_results.json")
 # What a run's record has, by which it is known.
 _RECORDED = {"command", "versions", "recipe", "data"}
-# The splits that a run can be evaluated on: the argument that names each and what its figures begin with.
-_EVALUATED = {"test_split": "test", "validation_split": "eval"}
-_ASKED = {"test": "do_predict", "eval": "do_eval"}
+# The splits that a run can be evaluated on, by what their figures begin with: the argument that names each, its usual
+# name, and the argument that asks for it.
+_EVALUATED = {"test": ("test_split", "test", "do_predict"), "eval": ("validation_split", "validation", "do_eval")}
 
 
 @dataclass(frozen=True)
@@ -88,10 +88,10 @@ class RunFolder:
     def evaluated(self) -> dict[str, str]:
         """The splits that there are figures of, the headline's first: what the figures begin with, and the name."""
         return {
-            prefix: self.recipe.get(argument, {"eval": "validation"}.get(prefix, prefix))
-            for argument, prefix in _EVALUATED.items()
+            prefix: self.recipe.get(argument, usual)
+            for prefix, (argument, usual, asked) in _EVALUATED.items()
             # a run that was resumed may have left figures of other weights
-            if f"{prefix}_f1" in self.results and self.recipe.get(_ASKED[prefix], True)
+            if f"{prefix}_f1" in self.results and self.recipe.get(asked, True)
         }
 
     def hub_id(self, argument: str) -> str | None:

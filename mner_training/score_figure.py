@@ -1,10 +1,10 @@
 """The figure of a data set's scores: how they lie over all pictures, and how far they differ within a post."""
 
 import math
-from io import BytesIO
 
 import numpy as np
 
+from mner_training.figures import INK, LINE, SOFT, draw_png
 from mner_training.score_counts import (
     HALF,
     HIGH,
@@ -25,7 +25,7 @@ FIGURE_DPI = 150
 _BINS = 40
 # Limits of an axis without a natural end are multiples of this.
 _AXIS_STEP = 0.05
-_INK, _SOFT, _LINE, _SHADE = "#1d2125", "#5c6670", "#d5dae0", "#f4f6f8"
+_SHADE = "#f4f6f8"
 _COLOURS = {"quality_scores": "#2a6f97", "relevance_scores": "#b5531c"}
 
 
@@ -41,28 +41,18 @@ def draw_figure(scores: PictureScores) -> bytes:
     Raises:
         ImportError: If matplotlib is not installed.
     """
-    # Without pyplot, which would choose a window system and keep every figure.
-    try:
-        import matplotlib
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("The report of the scores needs matplotlib: pip install 'iqcr-mi[plots]'.") from error
-    # A user's own style may be made for dark slides, or call LaTeX.
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        figure = Figure(figsize=FIGURE_SIZE, dpi=FIGURE_DPI, layout="constrained")
-        FigureCanvasAgg(figure)
-        figure.get_layout_engine().set(w_pad=0.15, h_pad=0.15)
-        title = f"Scores of {count_things(len(scores), 'picture')} in {count_things(scores.total_posts, 'post')}"
-        figure.suptitle(title, fontsize=14, fontweight="bold", color=_INK)
-        panels = figure.subplots(2, 2)
-        for place, column in enumerate(SCORE_RANGES):
-            _draw_scores(panels[0, place], scores, column)
-            _draw_spread(panels[1, place], scores, column)
-        file = BytesIO()
-        figure.savefig(file, format="png")
-    return file.getvalue()
+    return draw_png(FIGURE_SIZE, FIGURE_DPI, "The report of the scores", lambda figure: _paint(figure, scores))
+
+
+def _paint(figure, scores: PictureScores) -> None:
+    """The title and the four histograms."""
+    figure.get_layout_engine().set(w_pad=0.15, h_pad=0.15)
+    title = f"Scores of {count_things(len(scores), 'picture')} in {count_things(scores.total_posts, 'post')}"
+    figure.suptitle(title, fontsize=14, fontweight="bold", color=INK)
+    panels = figure.subplots(2, 2)
+    for place, column in enumerate(SCORE_RANGES):
+        _draw_scores(panels[0, place], scores, column)
+        _draw_spread(panels[1, place], scores, column)
 
 
 def _draw_scores(axes, scores: PictureScores, column: str) -> None:
@@ -83,7 +73,7 @@ def _draw_scores(axes, scores: PictureScores, column: str) -> None:
         _draw_histogram(axes, values, (0, 1), column, title, notes)
         axes.set(xlabel="quality score, from 0 (worst) to 1 (best)", ylabel="number of pictures")
         for bound in (HALF, HIGH):
-            axes.axvline(bound, color=_INK, linewidth=1, linestyle=(0, (4, 3)))
+            axes.axvline(bound, color=INK, linewidth=1, linestyle=(0, (4, 3)))
     else:
         # CLIP's cosines fill a small part of their range: drawn on all of it they would be one bar.
         low, high = math.floor(values.min() / _AXIS_STEP), math.ceil(values.max() / _AXIS_STEP)
@@ -122,26 +112,26 @@ def _draw_histogram(
     axes.locator_params(axis="x", nbins=6)
     axes.yaxis.get_major_locator().set_params(integer=True)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
-    axes.grid(axis="y", color=_LINE, linewidth=0.7)
+    axes.grid(axis="y", color=LINE, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_SOFT)
-    axes.tick_params(colors=_SOFT)
-    axes.xaxis.label.set(color=_INK, fontsize=10.5)
-    axes.yaxis.label.set(color=_INK, fontsize=10.5)
+    axes.spines[["left", "bottom"]].set_color(SOFT)
+    axes.tick_params(colors=SOFT)
+    axes.xaxis.label.set(color=INK, fontsize=10.5)
+    axes.yaxis.label.set(color=INK, fontsize=10.5)
     _write_title(axes, title, notes)
 
 
 def _say(axes, title: str, notes: list[str], words: str) -> None:
     """A panel of words instead of bars; its title is as high as that of its neighbour."""
     axes.set(xticks=[], yticks=[], facecolor=_SHADE)
-    axes.spines[:].set_color(_LINE)
-    axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center", fontsize=12, color=_SOFT)
+    axes.spines[:].set_color(LINE)
+    axes.text(0.5, 0.5, words, transform=axes.transAxes, ha="center", va="center", fontsize=12, color=SOFT)
     _write_title(axes, title, notes)
 
 
 def _write_title(axes, title: str, notes: list[str]) -> None:
     """A title with lines of notes between it and the panel, where they cover no bar."""
-    axes.set_title(title, loc="left", pad=10 + 14 * len(notes), fontsize=12, fontweight="bold", color=_INK)
+    axes.set_title(title, loc="left", pad=10 + 14 * len(notes), fontsize=12, fontweight="bold", color=INK)
     text = "\n".join(notes)
-    axes.annotate(text, (0, 1), (0, 6), "axes fraction", "offset points", va="bottom", fontsize=10, color=_SOFT)
+    axes.annotate(text, (0, 1), (0, 6), "axes fraction", "offset points", va="bottom", fontsize=10, color=SOFT)
