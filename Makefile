@@ -37,5 +37,6 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	    echo "Name another one: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
 	@rm -f $@
 	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install -c constraints.txt -e '.[dev]'
+	# seqeval comes as source alone, which pip 23 (Debian 12's) would build by a way of before that fails.
+	$(VENV)/bin/python -m pip install --use-pep517 -c constraints.txt -e '.[dev]'
 	@touch $@
