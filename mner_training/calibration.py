@@ -78,7 +78,8 @@ class TaggedSplit:
         for batch in tqdm(loader, desc=f"Tagging {split.name}"):
             batch.pop("labels", None)
             with torch.no_grad():
-                outputs = model(**{name: tensor.to(model.device) for name, tensor in batch.items()})
+                inputs = {name: tensor.to(model.device) for name, tensor in batch.items()}
+                outputs = model(**collate.normalize(inputs))
             rows = slice(row, row + len(batch["input_ids"]))
             logits[rows, : outputs.logits.shape[1]] = outputs.logits.float().cpu()
             self.word_mask[rows, : outputs.logits.shape[1]] = batch["word_mask"].cpu()

@@ -13,6 +13,7 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from mner_training.checkpoints import load_weights
 from mner_training.data import EncodedSplit
+from mner_training.data_collator import PostCollator
 from mner_training.metrics import NERMetric, flatten_scores, headline, score_sources
 from mner_training.optimizer import parameter_groups
 from mner_training.publishing import hub_errors_in_words, push_checkpoint
@@ -123,6 +124,11 @@ class MNERTrainer(Trainer):
             )
         self.accelerator.wait_for_everyone()
         return commit
+
+    def _prepare_inputs(self, inputs):
+        """Move a batch to the device, and make its pictures float there."""
+        inputs = super()._prepare_inputs(inputs)
+        return self.data_collator.normalize(inputs) if isinstance(self.data_collator, PostCollator) else inputs
 
     def _get_eval_sampler(self, eval_dataset):
         """Rows in their order: the outputs are read back by position, which grouping by length would shuffle."""

@@ -134,7 +134,8 @@ class IQCRModel(IQCRPreTrainedModel):
         """One state per image (Eq. 2); only real images enter the backbone, save in an exported graph.
 
         Args:
-            pixel_values: Normalised pixels, ``(B, N, 3, H, W)``; ``None`` if no post has an image.
+            pixel_values: Normalised pixels, ``(B, N, 3, H, W)``, or those of the real images alone, one post after the
+                other, ``(R, 3, H, W)``; ``None`` if no post has an image.
             image_mask: ``True`` for a real image, ``(B, N)``, bool.
 
         Returns:
@@ -146,13 +147,15 @@ class IQCRModel(IQCRPreTrainedModel):
             return states.masked_fill(~image_mask[..., None], 0)
         dtype = self.dtype
         image_states = torch.zeros(*image_mask.shape, self.config.hidden_size, dtype=dtype, device=image_mask.device)
-        real_pixels = None if pixel_values is None else pixel_values[image_mask]  # (R, 3, H, W)
+        real_pixels = pixel_values
+        if pixel_values is not None and pixel_values.dim() == 5:
+            real_pixels = pixel_values[image_mask]  # (R, 3, H, W); waits for the device, which packed pixels need not
         is_dummy = real_pixels is None or len(real_pixels) == 0
         if is_dummy:
             if not self.training:
                 return image_states
             # Several processes wait for each other's gradients: one without an image must run backward all the same.
-            shape = pixel_shape(self.config.vision_config) if pixel_values is None else pixel_values.shape[2:]
+            shape = pixel_shape(self.config.vision_config) if pixel_values is None else pixel_values.shape[-3:]
             real_pixels = torch.zeros(1, *shape, device=image_mask.device)
         states = self._encode_pixels(real_pixels)
         if is_dummy:
@@ -184,7 +187,8 @@ class IQCRModel(IQCRPreTrainedModel):
         Args:
             input_ids: Sub-token ids, ``(B, T)``.
             attention_mask: 1 for a real sub-token, ``(B, T)``; ``None``: all are.
-            pixel_values: Normalised pixels, ``(B, N, 3, H, W)``; ``None``: no post has an image.
+            pixel_values: Normalised pixels, ``(B, N, 3, H, W)``, or those of the real images alone, one post after the
+                other, ``(R, 3, H, W)``; ``None``: no post has an image.
             image_mask: ``True`` for a real image, ``(B, N)``, bool; ``None``: all are.
             quality_scores: Quality (Eq. 3) in ``[0, 1]``, ``(B, N)``. NaN for a missing one, ``None`` if all are
                 missing: the mean of the training data stands in.
@@ -233,7 +237,7 @@ class IQCRModel(IQCRPreTrainedModel):
         image_states = image_weights = image_gates = None
         if self.image_weighting is not None:
             image_mask = self._check_image_mask(pixel_values, image_mask, input_ids)
-            image_mask = self._drop_images(image_mask)
+            pixel_values, image_mask = self._drop_images(pixel_values, image_mask)
             image_states = self.encode_images(pixel_values, image_mask)  # Eq. 2
             image_states, image_weights, image_gates = self.image_weighting(  # Eq. 5 to 8
                 sentence_state,
@@ -273,6 +277,13 @@ class IQCRModel(IQCRPreTrainedModel):
             if image_mask.any():
                 raise ValueError("`image_mask` marks images, but there are no `pixel_values`. Pass both, or neither.")
             return image_mask.bool()
+        if not pixel_values.is_floating_point():
+            raise ValueError(
+                f"`pixel_values` are {pixel_values.dtype}, not normalised: call `processor.normalize_pixels` on them."
+            )
+        if pixel_values.dim() == 4 and image_mask is not None:
+            self._check_packed(pixel_values, image_mask, num_posts)
+            return image_mask.bool()
         if pixel_values.dim() != 5 or pixel_values.shape[0] != num_posts:
             raise ValueError(
                 f"`pixel_values` must be (posts, images, channels, height, width) for {num_posts} posts, got "
@@ -287,12 +298,28 @@ class IQCRModel(IQCRPreTrainedModel):
             )
         return image_mask.bool()
 
-    def _drop_images(self, image_mask: torch.Tensor) -> torch.Tensor:
-        """In training, hide all images of a share of the posts (`image_dropout`)."""
+    @staticmethod
+    def _check_packed(pixel_values: torch.Tensor, image_mask: torch.Tensor, num_posts: int) -> None:
+        """Refuse packed images that are not those of the mask; on a GPU they are not counted, for that would wait."""
+        counted = image_mask.device.type == "cpu" and not torch.compiler.is_compiling()
+        if len(image_mask) != num_posts or (counted and int(image_mask.sum()) != len(pixel_values)):
+            raise ValueError(
+                f"Packed `pixel_values` {tuple(pixel_values.shape)} need an `image_mask` (posts, images) for "
+                f"{num_posts} posts with {len(pixel_values)} marks, got {tuple(image_mask.shape)} with "
+                f"{image_mask.sum()}."
+            )
+
+    def _drop_images(
+        self, pixel_values: torch.Tensor | None, image_mask: torch.Tensor
+    ) -> tuple[torch.Tensor | None, torch.Tensor]:
+        """In training, hide all images of a share of the posts (`image_dropout`); packed pixels lose them too."""
         if not self.training or self.config.image_dropout == 0:
-            return image_mask
+            return pixel_values, image_mask
         keep = torch.rand(len(image_mask), 1, device=image_mask.device) >= self.config.image_dropout
-        return image_mask & keep
+        kept = image_mask & keep
+        if pixel_values is not None and pixel_values.dim() == 4:
+            pixel_values = pixel_values[kept[image_mask]]
+        return pixel_values, kept
 
     def _attention_prior(self, weights: torch.Tensor, gates: torch.Tensor) -> torch.Tensor | None:
         """The scale that Eq. 8 puts on each image, as an addend to the logits of Eq. 11, ``(B, N)``, or ``None``."""
@@ -399,7 +426,8 @@ class IQCRForTokenClassification(TaggingHead, IQCRPreTrainedModel):
             input_ids: Sub-token ids, ``(B, T)``.
             attention_mask: 1 for a real sub-token, ``(B, T)``; ``None``: all are.
             word_mask: ``True`` on the first sub-token of each word, ``(B, T)``, bool; ``None``: where `labels` are.
-            pixel_values: Normalised pixels, ``(B, N, 3, H, W)``; ``None``: no post has an image.
+            pixel_values: Normalised pixels, ``(B, N, 3, H, W)``, or those of the real images alone, one post after the
+                other, ``(R, 3, H, W)``; ``None``: no post has an image.
             image_mask: ``True`` for a real image, ``(B, N)``, bool.
             quality_scores: Quality in ``[0, 1]``, NaN for a missing one, ``(B, N)``.
             relevance_scores: Relevance in ``[-1, 1]``, NaN for a missing one, ``(B, N)``.

@@ -240,7 +240,7 @@ class MultimodalNERPipeline(Pipeline):
         with_images = getattr(self.model.config, "use_images", True)
         if not rows:
             return _Batch(posts, None, [])
-        inputs = self.processor.pad(rows, with_images=with_images)
+        inputs = self.processor.pad(rows, with_images=with_images, packed=True)
         return _Batch(posts, inputs, inputs.windows)
 
     def _forward(self, batch: _Batch, compare: bool = False) -> dict[str, list]:
@@ -259,6 +259,8 @@ class MultimodalNERPipeline(Pipeline):
             return {"answers": [make_answer(post) for post in batch.posts], "probabilities": probabilities}
         inputs = batch.inputs.to(self.device)
         inputs.windows = batch.windows
+        if "pixel_values" in inputs:
+            inputs["pixel_values"] = self.processor.normalize_pixels(inputs["pixel_values"])
         outputs = self.model(**{name: tensor for name, tensor in inputs.items() if name in self._wanted})
         predictions = self.processor.post_process_entities(self.model, outputs, inputs)
         if compare:

@@ -344,12 +344,14 @@ class IQCRProcessor(ProcessorMixin):
         """8-bit pixels ``(..., 3, H, W)``, rescaled and normalised as the image processor says, float32."""
         return normalize_pixels(self.image_processor, pixels)
 
-    def pad(self, rows: Sequence[dict[str, Any]], with_images: bool = True) -> BatchFeature:
+    def pad(self, rows: Sequence[dict[str, Any]], with_images: bool = True, packed: bool = False) -> BatchFeature:
         """Make a batch of rows from `encode_post`.
 
         Args:
             rows: The rows, which may come from different posts.
             with_images: Return image tensors, even if no row has an image (one empty slot then).
+            packed: Leave the images as they travel: the real ones alone, one row's after the other, ``(R, 3, H, W)``
+                in uint8, a quarter of the bytes and no padding. `normalize_pixels` makes them float, on any device.
 
         Returns:
             As `__call__`.
@@ -362,15 +364,15 @@ class IQCRProcessor(ProcessorMixin):
             "word_mask": _pad_lists([row["word_mask"] for row in rows], length, False, torch.bool),
         }
         if with_images:
-            num_images = max(1, *(len(row["pixel_bytes"]) for row in rows))
-            pixels = torch.zeros(len(rows), num_images, *self.image_shape, dtype=torch.uint8)
-            image_mask = torch.zeros(len(rows), num_images, dtype=torch.bool)
-            for row_number, row in enumerate(rows):
-                for slot, image in enumerate(row["pixel_bytes"]):
-                    image = torch.frombuffer(bytearray(image), dtype=torch.uint8)  # a copy that may be written to
-                    pixels[row_number, slot] = image.view(self.image_shape)
-                    image_mask[row_number, slot] = True
-            batch["pixel_values"] = self.normalize_pixels(pixels)
+            counts = torch.tensor([len(row["pixel_bytes"]) for row in rows])
+            num_images = max(1, int(counts.max()))
+            image_mask = torch.arange(num_images) < counts[:, None]
+            pixels = self._join_pixels([image for row in rows for image in row["pixel_bytes"]])
+            if not packed:
+                slots = torch.zeros(*image_mask.shape, *self.image_shape, dtype=torch.uint8)
+                slots[image_mask] = pixels
+                pixels = self.normalize_pixels(slots)
+            batch["pixel_values"] = pixels
             batch["image_mask"] = image_mask
             for name in SCORE_RANGES:
                 if any(row.get(name) is not None for row in rows):
@@ -382,6 +384,13 @@ class IQCRProcessor(ProcessorMixin):
         feature = BatchFeature(batch)
         feature.windows = [Window(row["post"], row["start"], row["end"]) for row in rows]
         return feature
+
+    def _join_pixels(self, images: Sequence[bytes]) -> torch.Tensor:
+        """Images as `encode_post` stores them in one tensor, ``(R, 3, H, W)``, uint8."""
+        content = bytearray().join(images)
+        if not content:  # which `frombuffer` refuses
+            return torch.zeros(0, *self.image_shape, dtype=torch.uint8)
+        return torch.frombuffer(content, dtype=torch.uint8).view(-1, *self.image_shape)
 
     def post_process_entities(self, model, outputs, inputs: BatchFeature) -> list[PostPrediction]:
         """Read the tags and entities of each post from the model's answer.

@@ -23,13 +23,16 @@ def rows(processor, pictures):
 
 def test_batch_equals_that_of_the_processor(tiny_processor, make_model, make_pictures):
     posts, encoded = rows(tiny_processor, make_pictures(2))
-    batch = PostCollator(tiny_processor, make_model(), with_images=True)(encoded)
+    collate = PostCollator(tiny_processor, make_model(), with_images=True)
+    batch = collate(encoded)
     columns = {name: [post[name] for post in posts] for name in posts[0]}
     expected = tiny_processor(**columns)
     assert set(batch) == set(expected) == {
         "input_ids", "attention_mask", "word_mask", "pixel_values", "image_mask", "quality_scores", "labels"
     }  # fmt: skip
-    for name, tensor in batch.items():
+    assert (batch["pixel_values"].dtype, len(batch["pixel_values"])) == (torch.uint8, 2)
+    expected["pixel_values"] = expected["pixel_values"][expected["image_mask"]]  # the real ones alone
+    for name, tensor in collate.normalize(batch).items():
         torch.testing.assert_close(tensor, expected[name], equal_nan=True, atol=0, rtol=0)
     assert type(batch) is dict
 
@@ -44,6 +47,7 @@ def test_text_only_model_gets_no_pixels_and_none_are_prepared(tiny_processor, ma
     _, encoded = rows(tiny_processor, make_pictures(2))
     model = make_model(use_images=False)
     monkeypatch.setattr(type(tiny_processor), "normalize_pixels", lambda *_: 1 / 0)
-    batch = PostCollator(tiny_processor, model, with_images=False)(encoded)
+    collate = PostCollator(tiny_processor, model, with_images=False)
+    batch = collate.normalize(collate(encoded))
     assert set(batch) == {"input_ids", "attention_mask", "word_mask", "labels"}
     assert model(**batch).loss > 0
