@@ -92,7 +92,8 @@ class OnnxModel(TaggingHead, nn.Module):
             input_ids: Sub-token ids, ``(B, T)``.
             attention_mask: 1 for a real sub-token, ``(B, T)``; ``None``: all are.
             word_mask: ``True`` on the first sub-token of each word, ``(B, T)``, bool.
-            pixel_values: Normalised pixels, ``(B, N, 3, H, W)``; ``None``: no post has an image.
+            pixel_values: Normalised pixels, ``(B, N, 3, H, W)``, or those of the real images alone,
+                ``(R, 3, H, W)``; ``None``: no post has an image.
             image_mask: ``True`` for a real image, ``(B, N)``, bool; ``None``: all are.
             quality_scores: Quality in ``[0, 1]``, NaN for a missing one, ``(B, N)``; ``None`` if all are missing.
             relevance_scores: Relevance in ``[-1, 1]``, likewise.
@@ -115,6 +116,10 @@ class OnnxModel(TaggingHead, nn.Module):
                     raise ValueError("`image_mask` marks images, but there are no `pixel_values`. Pass both, or none.")
                 pixel_values = torch.zeros(num_posts, 1, *self._image_shape)
                 image_mask = torch.zeros(num_posts, 1, dtype=torch.bool)
+            elif pixel_values.dim() == 4 and image_mask is not None and int(image_mask.sum()) == len(pixel_values):
+                # the graph is of fixed form, and takes the padding with the rest
+                packed, pixel_values = pixel_values, torch.zeros(*image_mask.shape, *pixel_values.shape[1:])
+                pixel_values[image_mask] = packed
             slots = (num_posts, pixel_values.shape[1])
             given |= {
                 "pixel_values": pixel_values,
