@@ -49,9 +49,13 @@ def bio_transitions(labels: Sequence[str]) -> AllowedTransitions | None:
     return AllowedTransitions(torch.tensor(start, device="cpu"), torch.tensor(transitions, device="cpu"))
 
 
-def _without_autocast(method: Callable) -> Callable:
-    """Let the dtype rule of `LinearChainCRF` hold under autocast as well."""
+def _as_written(method: Callable) -> Callable:
+    """Run a method in the dtypes that `LinearChainCRF` promises, under autocast too, and never under a compiler.
 
+    `torch.compile` would unroll the loop over the words, and compile the whole model again for every length.
+    """
+
+    @torch.compiler.disable
     @functools.wraps(method)
     def run(self, emissions, *args, **kwargs):
         with torch.autocast(emissions.device.type, enabled=False):
@@ -106,7 +110,7 @@ class LinearChainCRF(nn.Module):
         """Name the arguments when the module is printed."""
         return f"num_tags={self.num_tags}, learn_transitions={self.transitions is not None}"
 
-    @_without_autocast
+    @_as_written
     def log_likelihood(self, emissions: torch.Tensor, tags: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Compute the log-likelihood of the gold tags (Eq. 12); the loss of Eq. 13 is the negative of its sum.
 
@@ -140,7 +144,7 @@ class LinearChainCRF(nn.Module):
         return log_likelihood.where(mask[0], 0)
 
     @torch.no_grad()
-    @_without_autocast
+    @_as_written
     def decode(
         self, emissions: torch.Tensor, mask: torch.Tensor, allowed_transitions: AllowedTransitions | None = None
     ) -> torch.Tensor:
@@ -183,7 +187,7 @@ class LinearChainCRF(nn.Module):
         return torch.cat(tags[::-1]).where(mask, -100).T.contiguous()
 
     @torch.no_grad()
-    @_without_autocast
+    @_as_written
     def marginals(self, emissions: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Compute the posterior probability of each tag at each word (forward-backward); carries no gradient.
 
@@ -203,7 +207,7 @@ class LinearChainCRF(nn.Module):
         return _posteriors(emissions, alpha, beta, mask).permute(2, 0, 1).contiguous()
 
     @torch.no_grad()
-    @_without_autocast
+    @_as_written
     def entity_log_probability(
         self,
         emissions: torch.Tensor,

@@ -28,8 +28,8 @@ def normalize_pixels(image_processor, pixels: torch.Tensor) -> torch.Tensor:
     if image_processor.do_rescale:
         values = values * image_processor.rescale_factor
     if image_processor.do_normalize:
-        mean = torch.tensor(image_processor.image_mean, device=pixels.device).view(-1, 1, 1)
-        std = torch.tensor(image_processor.image_std, device=pixels.device).view(-1, 1, 1)
+        mean = torch.tensor(image_processor.image_mean).to(pixels.device, non_blocking=True).view(-1, 1, 1)
+        std = torch.tensor(image_processor.image_std).to(pixels.device, non_blocking=True).view(-1, 1, 1)
         values = (values - mean) / std
     return values
 
