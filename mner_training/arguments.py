@@ -171,6 +171,10 @@ class MNERTrainingArguments(TrainingArguments):
     load_best_model_at_end: bool = field(default=True, metadata={"help": "End with the best checkpoint."})
     metric_for_best_model: str = field(default="f1", metadata={"help": "Lenient F1 on the validation split."})
     remove_unused_columns: bool = field(default=False, metadata={"help": "The collator chooses the columns."})
+    accelerator_config: dict | str | None = field(
+        default_factory=lambda: {"non_blocking": True},
+        metadata={"help": "As JSON. Default: batches move to a GPU while it still computes (non_blocking)."},
+    )
     train_sampling_strategy: str = field(
         default="group_by_length", metadata={"help": "random, sequential, or group_by_length (less padding)."}
     )
