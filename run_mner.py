@@ -1,5 +1,6 @@
 """Train, evaluate and predict: ``python run_mner.py recipes/X.json [--any_flag value]``, or ``accelerate launch``."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from transformers import set_seed
 
 from mner_training.arguments import parse_arguments
 from mner_training.building import build_model, build_processor, uses
-from mner_training.checkpoints import last_checkpoint, prepare_output_dir
+from mner_training.checkpoints import checkpoint_to_resume, prepare_output_dir
 from mner_training.corpus_loading import load_posts
 from mner_training.data import (
     describe_split,
@@ -43,7 +44,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     if not (args.do_train or args.do_eval or args.do_predict):
         raise ValueError("Nothing to do: set do_train, do_eval or do_predict in the recipe or as flags.")
     set_seed(args.seed)
-    resume = last_checkpoint(args.output_dir) if args.resume_from_checkpoint == "last" else args.resume_from_checkpoint
+    resume = checkpoint_to_resume(args.resume_from_checkpoint, args.output_dir) if args.do_train else None
     with args.main_process_first(desc="looking at the output folder"):
         if args.resume_from_checkpoint is None and args.process_index == 0:
             prepare_output_dir(args.output_dir, args.do_train, args.overwrite_output_dir)
@@ -122,7 +123,13 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
 def save(trainer: MNERTrainer, split: str, metrics: dict[str, float]) -> dict[str, float]:
     """Show the headline of a split's metrics and add all of them to ``all_results.json``."""
     trainer.log_metrics(split, headline(metrics))
-    trainer.save_metrics(split, metrics)
+    if trainer.is_world_process_zero():
+        # Not by `save_metrics`: a kill would leave half a file, which a resumed run stumbles over.
+        folder = Path(trainer.args.output_dir)
+        write_json(folder / f"{split}_results.json", metrics)
+        path = folder / "all_results.json"
+        earlier = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        write_json(path, earlier | metrics)
     return metrics
 
 

@@ -9,11 +9,19 @@ import torch
 from huggingface_hub import CommitInfo
 from torch.utils.data import SequentialSampler
 from transformers import Trainer
-from transformers.trainer_utils import EvalLoopOutput
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput
 
-from mner_training.checkpoints import load_weights
+from mner_training.checkpoints import (
+    best_checkpoint,
+    check_whole,
+    load_weights,
+    remove_checkpoint,
+    remove_older_checkpoints,
+    seal,
+)
 from mner_training.data import EncodedSplit
 from mner_training.data_collator import PostCollator
+from mner_training.data_order import SeededOrder
 from mner_training.metrics import NERMetric, flatten_scores, headline, score_sources
 from mner_training.optimizer import parameter_groups
 from mner_training.publishing import hub_errors_in_words, push_checkpoint
@@ -48,6 +56,7 @@ class MNERTrainer(Trainer):
     def __init__(self, *args, splits: Sequence[EncodedSplit] = (), **kwargs):
         super().__init__(*args, **kwargs)
         self.splits = list(splits)
+        self.add_callback(SeededOrder)
 
     def create_optimizer(self, model=None):
         """Set the optimizer up with `parameter_groups`."""
@@ -65,8 +74,37 @@ class MNERTrainer(Trainer):
         """Log the headline figures and the F1 of each type; all others stand in the results' files."""
         super().log(headline(logs), start_time)
 
+    def _save_checkpoint(self, model, trial):
+        """Save a checkpoint that is whole or can be told from one, and remove older ones when it is whole."""
+        args = self.args
+        folder = Path(self._get_output_dir(trial), f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}")
+        if args.should_save and folder.exists():  # left by a run that was killed
+            remove_checkpoint(folder)
+        self.accelerator.wait_for_everyone()
+        # The Trainer would remove older ones before the other processes have written their random states.
+        limit, args.save_total_limit = args.save_total_limit, None
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            args.save_total_limit = limit
+        self.accelerator.wait_for_everyone()
+        if args.should_save:
+            seal(folder)
+            remove_older_checkpoints(folder, self.state.best_model_checkpoint, limit)
+
+    def _init_training_state(self, max_steps, steps_per_epoch, num_train_epochs, resumed, trial):
+        """Where training begins or goes on: not beyond its end, and with the best checkpoint where it is now."""
+        begin = super()._init_training_state(max_steps, steps_per_epoch, num_train_epochs, resumed, trial)
+        if resumed is None:
+            return begin
+        if self.args.load_best_model_at_end:
+            self.state.best_model_checkpoint = best_checkpoint(resumed, self._get_output_dir(trial))
+        # The Trainer looks at `max_steps` after a step, so it would take one more.
+        return begin if self.state.global_step < max_steps else (num_train_epochs, 0)
+
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
-        """Take up the weights of a checkpoint."""
+        """Take up the weights of a checkpoint, which has to be whole."""
+        check_whole(resume_from_checkpoint)
         if self.is_fsdp_enabled:  # a format of its own
             super()._load_from_checkpoint(resume_from_checkpoint, model)
         else:
@@ -155,7 +193,8 @@ class MNERTrainer(Trainer):
         split = next((split for split in self.splits if split.rows is dataloader.dataset), None)
         if split is None:
             raise ValueError("Evaluate or predict the `rows` of a split that was given to the trainer in `splits`.")
-        output = super().evaluation_loop(dataloader, description, False, ignore_keys, metric_key_prefix)
+        with torch.random.fork_rng(devices=[]):  # dropout goes on as if nobody had looked
+            output = super().evaluation_loop(dataloader, description, False, ignore_keys, metric_key_prefix)
         tagged = self._read_posts(output.predictions, split)
         metrics = dict(output.metrics)
         if split.tags is not None:

@@ -1,30 +1,166 @@
 """The checkpoint to go on from, and its weights back in the model."""
 
+import json
+import logging
+import shutil
+
 import pytest
 import torch
 from transformers import AutoModelForTokenClassification
+from transformers.utils import logging as transformers_logging
 
-from mner_training.checkpoints import last_checkpoint, load_weights, prepare_output_dir
+from mner_training.checkpoints import (
+    best_checkpoint,
+    checkpoint_to_resume,
+    load_weights,
+    prepare_output_dir,
+    remove_checkpoint,
+    remove_older_checkpoints,
+    seal,
+    what_is_missing,
+)
+
+
+def write_checkpoint(folder, best=None):
+    """A whole checkpoint, one of its files in a folder of its own."""
+    (folder / "shards").mkdir(parents=True)
+    (folder / "trainer_state.json").write_text(json.dumps({"best_model_checkpoint": best}))
+    (folder / "scheduler.pt").write_bytes(b"rate")
+    (folder / "shards" / "0.distcp").write_bytes(b"weights")
+    seal(folder)
+    return folder
 
 
 @pytest.fixture
 def run(tmp_path):
-    for step, state in {"9": "{}", "10": '{"global_step": 10}', "100": None, "101": '{"global_st', "x": "{}"}.items():
-        (tmp_path / f"checkpoint-{step}").mkdir()
-        if state is not None:
-            (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
+    """Checkpoints of steps 9, 10 and 100, of which the last was not finished, and a folder of another name."""
+    for step in (9, 10, 100):
+        write_checkpoint(tmp_path / f"checkpoint-{step}")
+    (tmp_path / "checkpoint-100" / "complete.json").unlink()
+    (tmp_path / "checkpoint-x").mkdir()
     return tmp_path
 
 
-def test_newest_whole_checkpoint_by_number(run):
-    assert last_checkpoint(run) == str(run / "checkpoint-10")
+@pytest.fixture
+def warnings(caplog, monkeypatch):
+    monkeypatch.setattr(transformers_logging.get_logger("transformers"), "propagate", True)
+    caplog.set_level(logging.WARNING)
+    return caplog
 
 
-def test_nothing_to_go_on_from(tmp_path):
-    assert last_checkpoint(tmp_path) is None
-    assert last_checkpoint(tmp_path / "not there yet") is None
-    (tmp_path / "checkpoint-1").mkdir()
-    assert last_checkpoint(tmp_path) is None
+class TestCheckpointToResume:
+    def test_newest_whole_checkpoint_by_number(self, run, warnings):
+        assert checkpoint_to_resume("last", run) == str(run / "checkpoint-10")
+        (line,) = warnings.messages
+        assert line == f"{run}/checkpoint-100 is no whole checkpoint and is passed over: it has no complete.json, " + (
+            "which is written last."
+        )
+
+    def test_nothing_to_go_on_from(self, tmp_path, run, warnings):
+        assert checkpoint_to_resume(None, run) is None
+        assert checkpoint_to_resume("last", tmp_path / "not there yet") is None
+        assert not warnings.messages
+        for step in (9, 10):
+            (run / f"checkpoint-{step}" / "complete.json").unlink()
+        assert checkpoint_to_resume("last", run) is None
+        assert len(warnings.messages) == 3
+
+    def test_checkpoint_that_is_named_has_to_be_whole_and_there(self, run):
+        with pytest.raises(ValueError, match=r"100 is no whole checkpoint: it has no complete.json.*`last`"):
+            checkpoint_to_resume(str(run / "checkpoint-100"), run)
+        with pytest.raises(FileNotFoundError, match=r"There is no folder 'True'.*a checkpoint's folder, or `last`"):
+            checkpoint_to_resume("True", run)
+
+    def test_no_way_back_behind_later_checkpoints(self, run, tmp_path):
+        with pytest.raises(FileExistsError, match=r"has come further than .*checkpoint-9: it holds checkpoint-10\."):
+            checkpoint_to_resume(str(run / "checkpoint-9"), run)
+        assert checkpoint_to_resume(str(run / "checkpoint-10"), run) == str(run / "checkpoint-10")
+        assert checkpoint_to_resume(str(run / "checkpoint-9"), tmp_path / "new") == str(run / "checkpoint-9")
+
+
+class TestWhole:
+    def test_every_file_counts_with_its_size(self, tmp_path):
+        checkpoint = write_checkpoint(tmp_path / "checkpoint-1")
+        assert what_is_missing(checkpoint) is None
+        for path in sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != "complete.json"):
+            content = path.read_bytes()
+            path.unlink()
+            assert what_is_missing(checkpoint) is not None
+            path.write_bytes(content[:-1])
+            assert what_is_missing(checkpoint) is not None
+            path.write_bytes(content)
+            assert what_is_missing(checkpoint) is None
+        (checkpoint / "shards" / "0.distcp").write_bytes(b"weight")
+        assert what_is_missing(checkpoint) == "shards/0.distcp has 6 bytes instead of 7"
+        shutil.rmtree(checkpoint / "shards")
+        assert what_is_missing(checkpoint) == "shards/0.distcp is not there"
+
+    def test_weights_alone_are_not_enough(self, tmp_path):
+        checkpoint = tmp_path / "checkpoint-1"
+        checkpoint.mkdir()
+        (checkpoint / "trainer_state.json").write_text("{}")
+        seal(checkpoint)  # as with `save_only_model`
+        assert what_is_missing(checkpoint) == "it was saved without scheduler.pt"
+
+    @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"files": 1}', '{"files": ["model.safetensors"]}'])
+    def test_seal_that_says_nothing(self, tmp_path, content):
+        checkpoint = write_checkpoint(tmp_path / "checkpoint-1")
+        (checkpoint / "complete.json").write_text(content)
+        assert what_is_missing(checkpoint) is not None
+
+    def test_removal_begins_with_the_seal(self, tmp_path, monkeypatch):
+        checkpoint = write_checkpoint(tmp_path / "checkpoint-1")
+
+        def interrupted(folder):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(shutil, "rmtree", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            remove_checkpoint(checkpoint)
+        assert (checkpoint / "scheduler.pt").exists()
+        assert what_is_missing(checkpoint) is not None
+
+
+class TestRoom:
+    @pytest.mark.parametrize(
+        ("best", "limit", "left"),
+        [
+            (None, None, [2, 4, 6, 10]),
+            (None, 0, [2, 4, 6, 10]),
+            (None, 1, [10]),
+            (None, 2, [6, 10]),
+            (4, 1, [4, 10]),
+            (4, 2, [4, 10]),
+            (4, 3, [4, 6, 10]),
+            (10, 1, [10]),
+            (10, 2, [6, 10]),
+            (1, 2, [6, 10]),  # in another folder
+        ],
+    )
+    def test_oldest_go_first_and_the_best_stays(self, tmp_path, best, limit, left):
+        for step in (2, 4, 6, 8, 10):
+            write_checkpoint(tmp_path / f"checkpoint-{step}")
+        (tmp_path / "checkpoint-8" / "complete.json").unlink()  # of a run that was killed
+        remove_older_checkpoints(tmp_path / "checkpoint-10", best and f"/elsewhere/checkpoint-{best}", limit)
+        assert sorted(int(path.name.split("-")[1]) for path in tmp_path.iterdir()) == left
+        assert all(what_is_missing(path) is None for path in tmp_path.iterdir())
+
+
+class TestBest:
+    def test_found_where_it_is_now(self, tmp_path):
+        best = write_checkpoint(tmp_path / "old" / "checkpoint-3")
+        last = write_checkpoint(tmp_path / "old" / "checkpoint-6", best=str(best))
+        assert best_checkpoint(last, tmp_path / "new") == str(best)
+        shutil.move(tmp_path / "old", tmp_path / "moved")
+        moved = tmp_path / "moved" / "checkpoint-6"
+        assert best_checkpoint(moved, tmp_path / "moved") == str(tmp_path / "moved" / "checkpoint-3")
+        assert best_checkpoint(moved, tmp_path / "new") == str(tmp_path / "moved" / "checkpoint-3")
+        shutil.rmtree(tmp_path / "moved" / "checkpoint-3")
+        with pytest.raises(FileNotFoundError, match=rf"names {best} as the best .*Put it beside checkpoint-6, or"):
+            best_checkpoint(moved, tmp_path / "moved")
+
+    def test_none_yet(self, tmp_path):
+        assert best_checkpoint(write_checkpoint(tmp_path / "checkpoint-1"), tmp_path) is None
 
 
 @pytest.mark.parametrize("left", ["run.json", "all_results.json", "predictions.jsonl", "checkpoint-10"])
@@ -35,6 +171,7 @@ def test_folder_of_an_earlier_run_is_refused(tmp_path, left):
 
 
 def test_overwriting_removes_the_earlier_run_and_nothing_else(run):
+    shutil.rmtree(run / "checkpoint-x")
     for name in ("run.json", "all_results.json", "notes.txt", "model.safetensors"):
         (run / name).write_text("{}")
     prepare_output_dir(run, do_train=False, overwrite=True)

@@ -1,12 +1,10 @@
-"""run_mner.py as a command: in two processes at once, and killed and taken up again."""
+"""run_mner.py as a command: in two processes at once."""
 
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -94,29 +92,3 @@ def test_two_processes_give_the_update_of_one_large_batch(start, tmp_path):
     assert (alone["classifier.weight"] - before["classifier.weight"]).abs().max() > 1e-2
     for name, tensor in alone.items():
         torch.testing.assert_close(both[name], tensor, atol=1e-5, rtol=0)
-
-
-def test_killed_run_goes_on_from_its_last_checkpoint(start, tmp_path):
-    flags = [*ONE, *start, "--do_train", "--do_eval", "--do_predict", "--num_train_epochs", "6"]
-    flags += ["--learning_rate", "1e-3", "--per_device_train_batch_size", "8", "--resume_from_checkpoint", "last"]
-    whole = run(flags, tmp_path / "whole")
-
-    folder = tmp_path / "killed"
-    command = [*flags, "--output_dir", str(folder)]
-    process = subprocess.Popen(
-        command, env=settings(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    deadline = time.monotonic() + 120
-    while not list(folder.glob("checkpoint-*/trainer_state.json")) and time.monotonic() < deadline:
-        time.sleep(0.005)
-    os.killpg(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
-    assert not (folder / "all_results.json").exists()
-
-    resumed = run(flags, folder)
-    assert state(folder)["epoch"] == state(tmp_path / "whole")["epoch"] == 6
-    assert resumed["test_f1"] == whole["test_f1"]
-    assert resumed["test_loss"] == whole["test_loss"]
-    old, new = (load_file(path / "model.safetensors") for path in (tmp_path / "whole", folder))
-    for name, tensor in old.items():
-        assert tensor.equal(new[name]), name
