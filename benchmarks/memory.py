@@ -3,16 +3,24 @@
     python benchmarks/memory.py [--posts 10000] [--output benchmarks/results/memory.json]
 
 The bytes that autograd saves in one training step of 16 posts of the shape of MNER-MI-Plus, with RoBERTa-base and
-ViT-base-patch16, beside those of the same model on posts padded to four pictures and 128 sub-tokens.
+ViT-base-patch16, beside those of the same model on posts padded to four pictures and 128 sub-tokens. And the most
+memory that `scripts/tag_posts.py` ever has, in a process of its own, with generated posts and ten times as many.
 """
 
+import json
+import os
+import random
+import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # run as a script from a clone
 
 import torch  # noqa: E402
+from PIL import Image  # noqa: E402
 
 from benchmarks.measuring import make_parser, write_figures  # noqa: E402
 from benchmarks.plus_shaped import (  # noqa: E402
@@ -23,17 +31,22 @@ from benchmarks.plus_shaped import (  # noqa: E402
     make_tagger,
     pad_batch,
 )
+from benchmarks.row_loading import make_processor  # noqa: E402
 
 NUM_POSTS = 16
 NUM_BATCHES = 3
+PICTURES = 50  # files that the generated posts share
+PICTURE_SIZE = 64
 
 
 def main() -> None:
     """Run the benchmark."""
     parser = make_parser(__doc__, "memory")
     parser.add_argument("--tiny", action="store_true", help="two layers of width 32: tries the benchmark out")
+    parser.add_argument("--posts", type=int, default=10_000, help="posts that are tagged, then ten times as many")
     options = parser.parse_args()
-    write_figures(options.output, {"saved_for_backward": compare_saved(options.tiny)}, "transformers")
+    figures = {"saved_for_backward": compare_saved(options.tiny), "tagging": compare_tagging(options.posts)}
+    write_figures(options.output, figures, "transformers", "pyarrow")
 
 
 def compare_saved(tiny: bool) -> dict:
@@ -73,6 +86,58 @@ def saved_bytes(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> int:
         total = sum(kept.values())
         del loss
     return total
+
+
+def compare_tagging(num_posts: int) -> dict:
+    """Tag posts with a tiny model, and ten times as many, each in a process of its own."""
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make_tagger(tiny=True).save_pretrained(folder / "model")
+        make_processor(32).save_pretrained(folder / "model")
+        draw = random.Random(0)
+        for number in range(PICTURES):
+            pixels = draw.randbytes(3 * PICTURE_SIZE**2)
+            Image.frombytes("RGB", (PICTURE_SIZE, PICTURE_SIZE), pixels).save(folder / f"{number}.jpg")
+        for number in (num_posts, 10 * num_posts):
+            posts = folder / f"posts_{number}.jsonl"
+            write_posts(posts, number)
+            started = time.perf_counter()
+            places = [
+                "--model",
+                folder / "model",
+                "--images_dirs",
+                folder,
+                "--output_dir",
+                folder / f"tagged_{number}",
+            ]
+            peak = peak_memory([ROOT / "scripts" / "tag_posts.py", posts, *places])
+            speed = number / (time.perf_counter() - started)
+            rows.append({"posts": number, "peak_bytes": peak, "posts_a_second": speed})
+            print(f"Tagging {number:,} posts: at most {peak / 2**20:.0f} MiB, {speed:.0f} posts a second", flush=True)
+    found = rows[1]["peak_bytes"] / rows[0]["peak_bytes"]
+    print(f"    ten times as many posts, {found:.3f} times the memory")
+    return {"runs": rows, "ratio": found}
+
+
+def write_posts(path: Path, number: int) -> None:
+    """Generated posts of 7 to 24 words, a third of them with a picture."""
+    draw = random.Random(1)
+    words = [f"word{index}" for index in range(500)]
+    with open(path, "w", encoding="utf-8") as file:
+        for index in range(number):
+            pictures = [f"{draw.randrange(PICTURES)}.jpg"] if draw.random() < 1 / 3 else []
+            post = {"id": str(index), "text": " ".join(draw.choices(words, k=draw.randint(7, 24))), "images": pictures}
+            file.write(json.dumps(post) + "\n")
+
+
+def peak_memory(command: list[str | Path]) -> int:
+    """Run a Python script to its end, and give the most memory that it had, in bytes."""
+    process = subprocess.Popen([sys.executable, *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if os.waitstatus_to_exitcode(status):
+        raise RuntimeError(f"{' '.join(map(str, command))} ended with status {os.waitstatus_to_exitcode(status)}.")
+    return usage.ru_maxrss * 1024
 
 
 if __name__ == "__main__":
