@@ -9,7 +9,7 @@ def normalize_scores(scores: torch.Tensor, scale: torch.Tensor, image_mask: torc
 
     Args:
         scores: Quality in ``[0, 1]`` or relevance in ``[-1, 1]``, ``(B, N)``.
-        scale: The trainable ``alpha`` or ``beta``, ``()``.
+        scale: The trainable ``alpha`` or ``beta``, ``(1,)``.
         image_mask: ``True`` for a real image, ``(B, N)``, bool.
 
     Returns:
@@ -67,8 +67,9 @@ class ImageWeighting(nn.Module):
         self.initial_quality_scale = initial_quality_scale
         self.initial_relevance_scale = initial_relevance_scale
         self.initial_gate_bias = initial_gate_bias
-        # float32 by name, so that a model built under another default type keeps them too
-        scale = {"size": (), "dtype": torch.float32}
+        # One dimension, for FSDP2 shards along the first; float32 by name, so that a model built under another default
+        # type keeps them too.
+        scale = {"size": (1,), "dtype": torch.float32}
         self.quality_scale = nn.Parameter(torch.empty(**scale)) if use_quality else None
         self.relevance_scale = nn.Parameter(torch.empty(**scale)) if use_relevance else None
         num_scores = use_quality + use_relevance
@@ -85,11 +86,12 @@ class ImageWeighting(nn.Module):
 
     def _apply(self, fn, *args, **kwargs):
         """Move with the model but stay in float32: 10 + 0.001 is 10 in bfloat16, and alpha would never learn."""
+        scales = [scale for scale in (self.quality_scale, self.relevance_scale) if scale is not None]
+        kept = {id(tensor) for scale in scales for tensor in (scale, scale.grad) if tensor is not None}
 
         def move(tensor: torch.Tensor) -> torch.Tensor:
             moved = fn(tensor)
-            # only the two scales, and their gradients, have no dimension
-            return moved if tensor.dim() or moved.dtype == tensor.dtype else tensor.to(moved.device)
+            return tensor.to(moved.device) if id(tensor) in kept and moved.dtype != tensor.dtype else moved
 
         return super()._apply(move, *args, **kwargs)
 
@@ -133,7 +135,7 @@ class ImageWeighting(nn.Module):
         if self.renormalize_weights and factors:
             # A product of softmaxes, made to sum to 1, is the softmax of the sum. The product itself might underflow.
             logits = sum(scale * scores for scores, scale in factors)
-            return normalize_scores(logits, logits.new_ones(()), image_mask)
+            return normalize_scores(logits, logits.new_ones(1), image_mask)
         weights = image_mask.float()
         for scores, scale in factors:
             weights = weights * normalize_scores(scores, scale, image_mask)

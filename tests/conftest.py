@@ -119,11 +119,13 @@ def enliven():
 
     def give(model, seed: int = 0):
         generator = torch.Generator().manual_seed(seed)
-        for parameter in model.parameters():
+        for name, parameter in model.named_parameters():
+            if name.endswith(("quality_scale", "relevance_scale")):  # they matter as they are
+                continue
             if parameter.dim() > 1:
                 fan_in = parameter[0].numel()
                 parameter.data.normal_(0, min(1.0, 1.5 / math.sqrt(fan_in)), generator=generator)
-            elif parameter.dim() == 1:  # biases and norms
+            else:  # biases and norms
                 parameter.data.add_(torch.randn(parameter.shape, generator=generator), alpha=0.1)
         return model
 

@@ -176,7 +176,7 @@ def test_permuting_images_permutes_their_weights():
 def test_scales_and_weights_stay_in_float32(convert):
     module, batch = make(scales=(10.001, 20.003)), inputs()
     exact = module.weigh(batch["quality_scores"], batch["relevance_scores"], batch["image_mask"])
-    module.quality_scale.grad = torch.tensor(1e-3)
+    module.quality_scale.grad = torch.tensor([1e-3])
     module = convert(module)
     assert module.gate[0].weight.dtype != torch.float32
     assert (
