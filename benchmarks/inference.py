@@ -29,14 +29,7 @@ from benchmarks.measuring import (  # noqa: E402
     wait_for,
     write_figures,
 )
-from benchmarks.plus_shaped import (  # noqa: E402
-    NUM_POSTS,
-    bare_text,
-    group_into_batches,
-    make_batch,
-    make_shapes,
-    make_tagger,
-)
+from benchmarks.plus_shaped import bare_text, make_batch, make_tagger, typical_batches  # noqa: E402
 from benchmarks.row_loading import make_processor  # noqa: E402
 from modeling_iqcr.pipeline_iqcr import MultimodalNERPipeline  # noqa: E402
 from processing_iqcr.scorers import register_quality_scorer, register_relevance_scorer  # noqa: E402
@@ -67,8 +60,8 @@ def main() -> None:
 def compare(model, device: str, num_posts: int, rounds: int) -> dict:
     """Measure the tagger and the bare encoders, on another batch in each round."""
     text_model, vision_model = model.model.text_model, model.model.vision_model
-    chosen = list(group_into_batches(make_shapes(), num_posts))[:: NUM_POSTS // num_posts // (rounds + 1)]
-    batches = [make_batch(shapes, model.config, device, seed) for seed, shapes in enumerate(chosen[: rounds + 1])]
+    chosen = typical_batches(num_posts, rounds + 1)
+    batches = [make_batch(shapes, model.config, device, seed) for seed, shapes in enumerate(chosen)]
     for batch in batches:
         del batch["labels"]
     turns = {name: iter(batches) for name in ("ours", "bare")}

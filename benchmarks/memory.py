@@ -25,11 +25,10 @@ from PIL import Image  # noqa: E402
 from benchmarks.measuring import make_parser, write_figures  # noqa: E402
 from benchmarks.plus_shaped import (  # noqa: E402
     encode_all_slots,
-    group_into_batches,
     make_batch,
-    make_shapes,
     make_tagger,
     pad_batch,
+    typical_batches,
 )
 from benchmarks.row_loading import make_processor  # noqa: E402
 
@@ -52,9 +51,8 @@ def main() -> None:
 def compare_saved(tiny: bool) -> dict:
     """Count on some batches what each form saves."""
     model = make_tagger(tiny).train()
-    chosen = list(group_into_batches(make_shapes(), NUM_POSTS))[:: 10_229 // NUM_POSTS // NUM_BATCHES]
     rows = []
-    for seed, shapes in enumerate(chosen[:NUM_BATCHES]):
+    for seed, shapes in enumerate(typical_batches(NUM_POSTS, NUM_BATCHES)):
         batch = make_batch(shapes, model.config, "cpu", seed)
         ours = saved_bytes(model, batch)
         encode_images = model.model.encode_images

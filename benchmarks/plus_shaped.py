@@ -59,6 +59,16 @@ def group_into_batches(shapes: Sequence[Shape], size: int, seed: int = 0) -> Ite
         yield [shapes[index] for index in order[start : start + size]]
 
 
+def typical_batches(size: int, number: int) -> list[list[Shape]]:
+    """Batches of an epoch that have as many pictures as a batch has on average, from all over the epoch."""
+    shapes = make_shapes()
+    pictures = round(size * sum(shape.num_images for shape in shapes) / len(shapes))
+    typical = [
+        batch for batch in group_into_batches(shapes, size) if sum(shape.num_images for shape in batch) == pictures
+    ]
+    return typical[:: len(typical) // number][:number]
+
+
 def make_batch(shapes: Sequence[Shape], config: IQCRConfig, device: str, seed: int = 0) -> dict[str, torch.Tensor]:
     """Tensors of a batch for a tagger, packed as in training; ids, pixels, scores and labels are random."""
     generator = torch.Generator().manual_seed(seed)

@@ -36,11 +36,11 @@ from benchmarks.plus_shaped import (  # noqa: E402
     NUM_POSTS,
     bare_text,
     encode_all_slots,
-    group_into_batches,
     make_batch,
     make_shapes,
     make_tagger,
     pad_batch,
+    typical_batches,
 )
 from benchmarks.row_loading import MappedRows, make_processor  # noqa: E402
 from mner_training.data_collator import PostCollator  # noqa: E402
@@ -79,8 +79,8 @@ def compare(device: str, num_posts: int, rounds: int, tiny: bool) -> dict:
     padded_model = make_tagger(tiny).to(device).train()
     padded_model.model.encode_images = encode_all_slots.__get__(padded_model.model)
     text_model, vision_model = model.model.text_model, model.model.vision_model
-    chosen = list(group_into_batches(make_shapes(), num_posts))[:: NUM_POSTS // num_posts // (rounds + 1)]
-    batches = [make_batch(shapes, model.config, device, seed) for seed, shapes in enumerate(chosen[: rounds + 1])]
+    chosen = typical_batches(num_posts, rounds + 1)
+    batches = [make_batch(shapes, model.config, device, seed) for seed, shapes in enumerate(chosen)]
     turns = {"ours": iter(batches), "bare": iter(batches), "padded": iter([pad_batch(batch) for batch in batches])}
 
     def step(module: nn.Module, forward) -> None:
