@@ -7,7 +7,7 @@ VENV := .venv
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow quality
+.PHONY: help demo test test-slow quality bench
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,11 @@ test-slow: $(INSTALLED)  ## run the slow tests: processes, kills, builds, large 
 quality: $(INSTALLED)  ## check style and formatting
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
+
+bench: $(INSTALLED)  ## measure speed and memory on the CPU, beside what one would otherwise run
+	for question in crf training_step inference input_pipeline memory; do \
+	    $(VENV)/bin/python benchmarks/$$question.py || exit 1; \
+	done
 
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
