@@ -160,8 +160,13 @@ class TaggedParts:
 
         Returns:
             What they hold in all.
+
+        Raises:
+            FileNotFoundError: If one is not there.
         """
         counts = [self.count(part) for part in range(number)]
+        if None in counts:
+            raise FileNotFoundError(f"{self.path(counts.index(None))} is gone. Run it again to have it written anew.")
         total = PartCounts(sum(count.posts for count in counts), sum(count.failed for count in counts))
         self._write_record(self._read_record()["made_from"], total._asdict() | {"parts": number})
         for path in self.folder.glob(f"{_UNFINISHED}*"):

@@ -59,7 +59,7 @@ def tag_with_ray(
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         context.execution_no_progress_timeout_s = -1  # a stretch may take hours
-        num_workers, resources = _share(ray.nodes(), num_workers)
+        num_workers, resources = share_machines(ray.nodes(), num_workers)
         items = [{"number": number} | stretch._asdict() for number, stretch in todo]
         counts = ray.data.from_items(items, override_num_blocks=min(len(items), _MAX_BLOCKS)).map(
             _RayWorker,
@@ -69,12 +69,10 @@ def tag_with_ray(
         )
         for row in counts.iter_rows():
             if row["problem"]:
-                raise ValueError(f"{row['problem']} What is done is kept: the same command takes it up.")
+                raise ValueError(row["problem"])
             yield row["number"], PartCounts(row["posts"], row["failed"])
     except ray.exceptions.RayError as error:
-        raise ValueError(
-            f"The cluster failed: {error}\nWhat is done is kept: the same command takes it up."
-        ) from error
+        raise ValueError(f"The cluster failed; the same command takes the run up again. {error}") from error
     finally:
         ray.shutdown()
 
@@ -103,7 +101,7 @@ class _RayWorker:
         return {"number": number, "problem": problem} | counts._asdict()
 
 
-def _share(nodes: Sequence[dict[str, Any]], num_workers: int | None) -> tuple[int, dict[str, float]]:
+def share_machines(nodes: Sequence[dict[str, Any]], num_workers: int | None) -> tuple[int, dict[str, float]]:
     """How many workers there are to be, and what each may take, so that all of them find room."""
     machines = [node["Resources"] for node in nodes if node["Alive"] and node["Resources"].get("CPU")]
     gpus = sum(int(machine.get("GPU", 0)) for machine in machines)

@@ -115,7 +115,8 @@ def _parse(line: bytes, row: int) -> tuple[dict[str, Any] | None, str | None]:
         character = error.object[error.start]
         return None, f"the line holds {character!r}, half a surrogate pair. Write the whole character."
     except (ValueError, RecursionError) as error:
-        return None, f"the line cannot be read as JSON ({type(error).__name__}). It begins with {line[:60]!r}."
+        beginning = line.strip()[:60].decode(errors="replace")
+        return None, f"the line cannot be read as JSON ({type(error).__name__}). It begins with {beginning!r}."
     if not isinstance(value, dict):
         return None, f"expected an object {{...}}, got {type(value).__name__}."
     return value, None

@@ -12,6 +12,7 @@ from huggingface_hub.errors import HFValidationError
 from transformers import PreTrainedConfig
 
 from dataset_scripts.picture_roots import PictureRoots
+from mner_training.lake_files import TEXT_COLUMNS
 from mner_training.lake_reading import Reading
 from mner_training.public_files import CONFIG_FILES, TOKENIZER_FILES, WEIGHTS
 from modeling_iqcr import IQCRConfig, IQCRForTokenClassification, MultimodalNERPipeline
@@ -96,6 +97,8 @@ class LakeTagger:
         """A post as the pipeline's `preprocess` gives it, called by its place in its errors."""
         post_id = reading.post.get("id")
         name = reading.where if post_id is None else f"{reading.where}, id {post_id}"
+        if not any(column in reading.post for column in TEXT_COLUMNS):
+            raise ValueError(f"Post {name!r} has no text. Give it one of {', '.join(map(repr, TEXT_COLUMNS))}.")
         post = reading.post | {"id": name}
         if isinstance(post.get("images"), list):
             post["images"] = self.pictures.fetch(post["images"], f"Post {name!r}")
@@ -209,7 +212,7 @@ def _post_id(reading: Reading) -> str | None:
 
 def _num_characters(post: dict[str, Any]) -> int:
     """How long a post is, roughly; whether it has a right form is not looked at."""
-    return max((len(str(post.get(name) or "")) for name in ("text", "words", "tokens")), default=0)
+    return max(len(str(post.get(name) or "")) for name in TEXT_COLUMNS)
 
 
 def _picture_bytes(reading: Reading) -> int:
