@@ -25,6 +25,7 @@ from mner_training.data_order import SeededOrder
 from mner_training.metrics import NERMetric, flatten_scores, headline, score_sources
 from mner_training.optimizer import parameter_groups
 from mner_training.publishing import hub_errors_in_words, push_checkpoint
+from mner_training.sharding import set_up_sharding
 from processing_iqcr.decoding import PostPrediction, decode_posts
 
 # What the model says of a batch, by name: the order of a model's outputs differs from system to system.
@@ -57,6 +58,7 @@ class MNERTrainer(Trainer):
         super().__init__(*args, **kwargs)
         self.splits = list(splits)
         self.add_callback(SeededOrder)
+        set_up_sharding(self.accelerator, self.model)
 
     def create_optimizer(self, model=None):
         """Set the optimizer up with `parameter_groups`."""
@@ -73,6 +75,10 @@ class MNERTrainer(Trainer):
     def log(self, logs, start_time=None):
         """Log the headline figures and the F1 of each type; all others stand in the results' files."""
         super().log(headline(logs), start_time)
+
+    def _report_to_hp_search(self, trial, step, metrics):
+        """Report to a search by epochs: by steps, trials with small batches are compared with others' later epochs."""
+        super()._report_to_hp_search(trial, round(1000 * self.state.epoch), metrics)
 
     def _save_checkpoint(self, model, trial):
         """Save a checkpoint that is whole or can be told from one, and remove older ones when it is whole."""
@@ -163,6 +169,12 @@ class MNERTrainer(Trainer):
         self.accelerator.wait_for_everyone()
         return commit
 
+    def autocast_smart_context_manager(self, cache_enabled=True):
+        """Half precision; `accelerate` sees to it itself, save for models that FSDP2 shards."""
+        if self.is_fsdp_enabled:
+            return self.accelerator.autocast()
+        return super().autocast_smart_context_manager(cache_enabled)
+
     def _prepare_inputs(self, inputs):
         """Move a batch to the device, and make its pictures float there."""
         inputs = super()._prepare_inputs(inputs)
@@ -193,6 +205,9 @@ class MNERTrainer(Trainer):
         split = next((split for split in self.splits if split.rows is dataloader.dataset), None)
         if split is None:
             raise ValueError("Evaluate or predict the `rows` of a split that was given to the trainer in `splits`.")
+        if self.is_fsdp_enabled and not self.accelerator._models:
+            # Evaluation without training: FSDP2 takes a model together with its optimizer alone.
+            self.model, self.optimizer = self.accelerator.prepare(self.model, self.create_optimizer())
         with torch.random.fork_rng(devices=[]):  # dropout goes on as if nobody had looked
             output = super().evaluation_loop(dataloader, description, False, ignore_keys, metric_key_prefix)
         tagged = self._read_posts(output.predictions, split)

@@ -152,9 +152,10 @@ class IQCRModel(IQCRPreTrainedModel):
             real_pixels = pixel_values[image_mask]  # (R, 3, H, W); waits for the device, which packed pixels need not
         is_dummy = real_pixels is None or len(real_pixels) == 0
         if is_dummy:
-            if not self.training:
+            if not (self.training or (torch.distributed.is_available() and torch.distributed.is_initialized())):
                 return image_states
-            # Several processes wait for each other's gradients: one without an image must run backward all the same.
+            # Several processes wait for each other's gradients, and under FSDP2 for each other's share of a layer, in
+            # evaluation too: one without an image must run the backbone all the same.
             shape = pixel_shape(self.config.vision_config) if pixel_values is None else pixel_values.shape[-3:]
             real_pixels = torch.zeros(1, *shape, device=image_mask.device)
         states = self._encode_pixels(real_pixels)
