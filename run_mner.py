@@ -24,6 +24,7 @@ from mner_training.metrics import headline
 from mner_training.missing_scores import add_missing_scores
 from mner_training.model_card import CARD_FILE, make_model_card
 from mner_training.report import run_record, write_json, write_predictions
+from mner_training.search import Trials, make_recipe, prepare_search, run_search
 from mner_training.trainer import MNERTrainer
 
 
@@ -34,15 +35,18 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         argv: A recipe and flags; ``None`` takes those of the command line.
 
     Returns:
-        All metrics, as in ``all_results.json``.
+        All metrics, as in ``all_results.json``; of a search what ``search.json`` holds.
 
     Raises:
         ValueError: If arguments, posts and model do not fit together.
         FileExistsError: If the output folder holds an earlier run.
     """
-    model_args, data_args, args, scoring_args = parse_arguments(sys.argv[1:] if argv is None else argv)
+    model_args, data_args, args, scoring_args, search = parse_arguments(sys.argv[1:] if argv is None else argv)
     if not (args.do_train or args.do_eval or args.do_predict):
         raise ValueError("Nothing to do: set do_train, do_eval or do_predict in the recipe or as flags.")
+    asked = args.to_dict()  # a search changes them
+    if search.search:
+        prepare_search(search, data_args, args)
     set_seed(args.seed)
     resume = checkpoint_to_resume(args.resume_from_checkpoint, args.output_dir) if args.do_train else None
     with args.main_process_first(desc="looking at the output folder"):
@@ -81,8 +85,10 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         }
     warn_of_missing_scores(splits.values(), model.config)
     train, validation, test = (splits.get(name) for name in names)
+    trials = Trials(model_args, args, search.search_space, labels, means, model.config) if search.search else None
     trainer = MNERTrainer(
-        model=model,
+        model=None if trials else model,
+        model_init=trials and trials.make_model,
         args=args,
         data_collator=PostCollator(processor, model, with_images=model.config.use_images),
         train_dataset=train and train.rows,
@@ -94,11 +100,14 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     output_dir = Path(args.output_dir)
     if trainer.is_world_process_zero():
         # Before the training: a run that is stopped should have its record too, and the sources may change meanwhile.
-        arguments = (model_args, data_args, scoring_args)
+        arguments = (model_args, data_args, scoring_args, *([search] if trials else []))
         recipe = {name: value for part in arguments for name, value in vars(part).items()} | args.to_dict()
         data = {split.name: describe_split(split) for split in splits.values()}
         data["corpus"] = corpus | {"scores": scores}
         write_json(output_dir / "run.json", run_record(recipe, data))
+
+    if trials:
+        return run_search(trainer, trials, search, make_recipe((model_args, data_args, scoring_args), asked, args))
 
     results = {}
     if args.do_train:

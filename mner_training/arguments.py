@@ -202,6 +202,8 @@ class MNERTrainingArguments(TrainingArguments):
                 f"`hub_strategy` must be 'end', got {self.hub_strategy!r}: the others upload the whole output folder "
                 "during the training, and the card has no results before the end. Leave it out."
             )
+        if self.dataloader_num_workers == 0:
+            self.dataloader_persistent_workers = False  # a recipe's, where there are no workers to keep
         if not self.do_train:
             # There is nothing to select, and the Trainer would ask for a validation split.
             self.eval_strategy = self.save_strategy = "no"
@@ -209,8 +211,27 @@ class MNERTrainingArguments(TrainingArguments):
         super().__post_init__()
 
 
+@dataclass
+class SearchArguments:
+    """What is searched for, instead of one training."""
+
+    search: bool = field(
+        default=False, metadata={"help": "Search for the best values of search_space, with Optuna, by many trainings."}
+    )
+    search_space: str | None = field(
+        default=None, metadata={"help": "What --search varies, as a JSON object: docs/search.md."}
+    )
+    search_trials: int = field(default=20, metadata={"help": "Trainings of a search."})
+    search_hours: float | None = field(default=None, metadata={"help": "Begin no training after so many hours."})
+
+    def __post_init__(self):
+        self.search_space = _from_json(self.search_space, "search_space")
+        if self.search_trials < 1:
+            raise ValueError(f"`search_trials` must be at least 1, got {self.search_trials}.")
+
+
 # What a recipe of `run_mner.py` may hold.
-RECIPE_ARGUMENTS = (ModelArguments, DataArguments, MNERTrainingArguments, ScoringArguments)
+RECIPE_ARGUMENTS = (ModelArguments, DataArguments, MNERTrainingArguments, ScoringArguments, SearchArguments)
 
 
 class _Parser(HfArgumentParser):
@@ -222,14 +243,14 @@ class _Parser(HfArgumentParser):
 
 def parse_arguments(
     argv: list[str],
-) -> tuple[ModelArguments, DataArguments, MNERTrainingArguments, ScoringArguments]:
+) -> tuple[ModelArguments, DataArguments, MNERTrainingArguments, ScoringArguments, SearchArguments]:
     """Read a recipe and the flags after it.
 
     Args:
         argv: Command-line arguments; the first one may be a recipe (``*.json``), flags override its values.
 
     Returns:
-        The arguments of model, data, training and scoring.
+        The arguments of model, data, training, scoring and search.
 
     Raises:
         ValueError: If the recipe is no JSON object, an argument is unknown or has a wrong value, or arguments do not

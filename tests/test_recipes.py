@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from mner_training.arguments import RECIPE_NOTES, parse_arguments, read_recipe
+from mner_training.search import prepare_search
+from mner_training.search_space import check_model_values
 
 RECIPES = sorted((Path(__file__).resolve().parents[1] / "recipes").glob("*.json"))
 SOURCES = {"paper", "other source", "ours"}
@@ -39,10 +41,23 @@ def test_every_value_has_one_source(path):
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_selection_never_looks_at_the_test_split(path):
-    _, data, training, _ = parse_arguments([str(path), "--use_cpu", "true"])
+    _, data, training, *_ = parse_arguments([str(path), "--use_cpu", "true"])
     if training.do_train:
         assert len({data.train_split, data.validation_split, data.test_split}) == 3
         assert training.load_best_model_at_end
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_search_space_can_be_searched(path, make_model):
+    _, data, training, _, search = parse_arguments([str(path), "--use_cpu", "true"])
+    assert not search.search
+    if search.search_space:
+        prepare_search(search, data, training)
+        check_model_values(search.search_space, make_model().config)
+
+
+def test_some_recipes_have_a_search_space():
+    assert any("search_space" in read_recipe(path) for path in RECIPES)
 
 
 def test_recipes_write_to_folders_of_their_own():

@@ -32,7 +32,7 @@ def test_recipe_gives_values_and_flags_override_them(recipe):
         do_train=True,
         bf16=False,
     )
-    model, data, training, _ = parse_arguments(
+    model, data, training, *_ = parse_arguments(
         [path, "--seed", "5", "--images_dirs", "c", "--head-learning-rate", "1e-3"]
     )
     assert (model.text_backbone, model.vision_backbone) == ("some/encoder", "some/vit")
@@ -41,13 +41,13 @@ def test_recipe_gives_values_and_flags_override_them(recipe):
     assert training.head_learning_rate == 1e-3
     assert training.do_train is True
     assert training.bf16 is False
-    _, data, training, _ = parse_arguments([path])
+    _, data, training, *_ = parse_arguments([path])
     assert data.images_dirs == ["a", "b"]
     assert (training.seed, training.head_learning_rate) == (3, None)
 
 
 def test_flags_alone_are_enough():
-    model, data, training, _ = parse_arguments([*START, "--do_predict"])
+    model, data, training, *_ = parse_arguments([*START, "--do_predict"])
     assert (model.text_backbone, data.dataset, training.do_predict) == ("some/encoder", "posts", True)
 
 
@@ -96,7 +96,7 @@ def test_switches_that_are_on_go_off_by_flag_and_by_recipe(recipe):
 
 
 def test_defaults_of_this_task():
-    model, data, training, _ = parse_arguments([*START, "--do_train"])
+    model, data, training, *_ = parse_arguments([*START, "--do_train"])
     assert (model.max_length, model.window_overlap) == (128, 32)
     assert (data.illegal_tags, data.broken_images) == ("keep", "error")
     assert (training.eval_strategy, training.save_strategy) == ("epoch", "epoch")
@@ -120,7 +120,7 @@ def test_lengths_of_a_checkpoint_are_its_own_unless_asked():
 
 
 def test_without_training_there_is_nothing_to_select():
-    _, _, training, _ = parse_arguments([*START, "--do_predict"])
+    _, _, training, *_ = parse_arguments([*START, "--do_predict"])
     assert (training.eval_strategy, training.save_strategy) == ("no", "no")
     assert not training.load_best_model_at_end
     assert not training.do_eval

@@ -151,7 +151,7 @@ def test_killed_over_and_over_again(runs, tmp_path):
         (WORST, Moment("rename", "eval_results.json")),
         ([*STEPS, "--dataloader_num_workers", "2"], Moment("step", "19")),
         ([*STEPS, "--train_sampling_strategy", "random"], Moment("step", "19")),
-        ([*STEPS, "--max_steps", "9", "--no_load_best_model_at_end"], Moment("rename", "train_results.json")),
+        ([*STEPS, "--max_steps", "8", "--no_load_best_model_at_end"], Moment("rename", "train_results.json")),
         (EPOCHS, Moment("step", "8")),
         ([*EPOCHS, "--dataloader_num_workers", "2"], Moment("step", "8")),
         (APART, Moment("step", "8")),
