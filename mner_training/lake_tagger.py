@@ -49,7 +49,7 @@ class LakeTagger:
             raise ValueError(f"No model with its processor can be had from {folder!r}: {error}") from error
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self.pipeline = _LakePipeline(model=model, processor=processor, device=device)
-        self.pictures = _Pictures(images_dirs, processor.max_images)
+        self.pictures = _Pictures(images_dirs, processor.max_images if model.config.use_images else 0)
         self.batch_size = batch_size
         self.compute_scores = compute_scores
 
@@ -119,7 +119,7 @@ class _LakePipeline(MultimodalNERPipeline):
 
 
 class _Pictures:
-    """Pictures that posts name by a path."""
+    """Pictures that posts name by a path. Those that the model does not look at are not read."""
 
     def __init__(self, images_dirs: Sequence[str], max_images: int):
         self.roots = PictureRoots(images_dirs)
@@ -127,7 +127,7 @@ class _Pictures:
         self.max_images = max_images
 
     def fetch(self, images: Sequence[Any], post: str) -> list[Any]:
-        """The pictures of a post, of those that the model looks at the bytes."""
+        """The pictures of a post, their bytes in place of their paths."""
         seen = [
             self._content(image, f"{post}, image {number}") for number, image in enumerate(images[: self.max_images])
         ]

@@ -181,6 +181,31 @@ def test_a_path_may_be_whole_if_it_leads_into_the_folder(tagger, pictures):
     assert "could lead out" in out["error"]
 
 
+def test_of_a_mapping_the_bytes_win(tagger, pictures):
+    content = (pictures / "0.png").read_bytes()
+    forms = ["0.png", {"path": "0.png", "bytes": None}, {"path": "0.png"}, content, {"bytes": content, "path": "none"}]
+    first, *others = tag(tagger, *({"text": "paris", "images": [form]} for form in forms))
+    assert first["error"] is None
+    for other in others:
+        assert close(other | {"row": 1}, first)
+    (empty,) = tag(tagger, {"text": "paris", "images": [{"bytes": b"", "path": "0.png"}]})
+    assert "image 0: data of 0 bytes is empty" in empty["error"]
+
+
+def test_an_error_that_nobody_foresaw_costs_its_post_alone(tagger, monkeypatch):
+    preprocess = tagger.pipeline.preprocess
+
+    def fragile(post, **parameters):
+        if post["text"] == "paris":
+            raise ZeroDivisionError("no such city")
+        return preprocess(post, **parameters)
+
+    monkeypatch.setattr(tagger.pipeline, "preprocess", fragile)
+    before, failed, after = tag(tagger, {"text": "in"}, {"text": "paris"}, {"text": "today"})
+    assert failed["error"] == "lake.jsonl:2: ZeroDivisionError: no such city"
+    assert before["error"] is None is after["error"]
+
+
 def test_without_a_folder_of_pictures_a_path_is_an_error(model_folder):
     tagger = LakeTagger(model_folder, [], batch_size=4, compute_scores=False)
     named, without = tag(tagger, {"text": "a", "images": ["0.png"]}, {"text": "a"})
@@ -192,6 +217,16 @@ def test_pictures_that_the_model_does_not_take_are_not_read(tagger):
     (row,) = tag(tagger, {"text": "a", "images": ["0.png"] * 4 + ["none.png"]})
     assert row["error"] is None
     assert [image["weight"] is None for image in row["images"]] == [False] * 4 + [True]
+
+
+def test_a_model_of_texts_reads_no_picture(make_lively_model, tiny_processor, tmp_path):
+    make_lively_model(3, use_images=False).save_pretrained(tmp_path)
+    tiny_processor.save_pretrained(tmp_path)
+    tagger = LakeTagger(str(tmp_path), [], batch_size=4, compute_scores=False)
+    plain, pictured = tag(tagger, {"text": "in paris"}, {"text": "in paris", "images": ["none.png"]})
+    assert pictured["error"] is None
+    assert close(pictured["entities"], plain["entities"])
+    assert pictured["images"] == [dict.fromkeys(("quality", "relevance", "weight", "gate"))]
 
 
 SCALARS = st.one_of(
