@@ -163,7 +163,7 @@ class TestBest:
         assert best_checkpoint(write_checkpoint(tmp_path / "checkpoint-1"), tmp_path) is None
 
 
-@pytest.mark.parametrize("left", ["run.json", "all_results.json", "predictions.jsonl", "checkpoint-10"])
+@pytest.mark.parametrize("left", ["run.json", "all_results.json", "predictions.jsonl", "search.db", "checkpoint-10"])
 def test_folder_of_an_earlier_run_is_refused(tmp_path, left):
     (tmp_path / left).mkdir() if left.startswith("checkpoint") else (tmp_path / left).write_text("{}")
     with pytest.raises(FileExistsError, match=f"holds an earlier run \\({left}\\).*overwrite_output_dir"):

@@ -143,6 +143,18 @@ def test_killed_over_and_over_again(runs, tmp_path):
     assert_same(runs.finish(STEPS, tmp_path / "run"), runs.unbroken(STEPS))
 
 
+def test_unfinished_checkpoint_that_is_named_is_refused(runs, tmp_path):
+    runs.kill(STEPS, tmp_path / "run", Moment("torn", "checkpoint-8/rng_state.pth"))
+    named = [*STEPS, "--resume_from_checkpoint", str(tmp_path / "run" / "checkpoint-8")]
+    process = start(runs.server, [*runs.flags, *named], tmp_path / "run")
+    process.join()
+    assert process.exitcode == 1
+    words = r"ValueError: .*checkpoint-8 is no whole checkpoint: it has no complete\.json"
+    assert re.search(words, output(tmp_path / "run"))
+    named = [*STEPS, "--resume_from_checkpoint", str(tmp_path / "run" / "checkpoint-4")]
+    assert_same(runs.finish(named, tmp_path / "run"), runs.unbroken(STEPS))
+
+
 @pytest.mark.parametrize(
     ("flags", "moment"),
     [
