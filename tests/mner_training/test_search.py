@@ -6,7 +6,7 @@ import optuna
 import pytest
 
 from mner_training.arguments import parse_arguments
-from mner_training.search import make_recipe, prepare_search
+from mner_training.search import Trials, make_recipe, prepare_search
 from mner_training.search_space import check_model_values, check_search_space, split_values, suggest
 from tests.hidden_packages import hide_packages
 
@@ -116,6 +116,17 @@ def test_trials_write_no_checkpoints_and_predict_nothing():
     assert (training.do_eval, training.do_predict, training.greater_is_better) == (True, False, True)
     training, _ = prepare("--metric_for_best_model", "loss", "--no_load_best_model_at_end")
     assert training.greater_is_better is False
+
+
+@pytest.mark.parametrize(
+    ("metric", "figures", "reached"),
+    [("f1", [0.2, 0.6, 0.5], [0.2, 0.6, 0.6]), ("eval_loss", [3.0, 1.0, 2.0], [3.0, 1.0, 1.0])],
+)
+def test_trial_reaches_its_best_evaluation(make_model, metric, figures, reached):
+    training, search = prepare("--metric_for_best_model", metric)
+    trials = Trials(None, training, search.search_space, None, None, make_model().config)
+    name = f"eval_{metric.removeprefix('eval_')}"
+    assert [trials.objective({name: figure, "eval_other": 9.0}) for figure in figures] == reached
 
 
 def test_trial_is_asked_for_each_value_in_its_form():
