@@ -1,9 +1,13 @@
 """Training with FSDP2: what `accelerate` needs to be told for a tagger, and what is refused."""
 
+import contextlib
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
 from accelerate import Accelerator
-from torch.distributed.fsdp import MixedPrecisionPolicy, StateDictType
+from accelerate.utils.constants import FSDP_MODEL_NAME
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, StateDictType
 from transformers import PreTrainedModel
 from transformers.utils import strtobool
 
@@ -56,3 +60,37 @@ def sharded_layers(model: PreTrainedModel) -> list[str]:
     modules = list(model.modules())
     holders = {type(module).__name__ for module in modules if any(child is embeddings for child in module.modules())}
     return sorted({type(module).__name__ for module in modules} & set(model._no_split_modules or ()) - holders)
+
+
+def check_same_sharding(checkpoint: str | Path, sharded: bool) -> None:
+    """Refuse a checkpoint whose optimizer's state is in the form of the other kind of training.
+
+    Args:
+        checkpoint: The folder of a checkpoint that training would go on from.
+        sharded: Whether the model is sharded now.
+
+    Raises:
+        ValueError: If the checkpoint was written with FSDP2 and the model is not sharded, or the other way round.
+    """
+    was_sharded = Path(checkpoint, f"{FSDP_MODEL_NAME}.bin").exists()
+    if was_sharded != sharded:
+        how = "with" if was_sharded else "without"
+        raise ValueError(
+            f"{checkpoint} was written {how} FSDP2: go on {how} it, or begin a run from its weights: "
+            f"--model_name_or_path {checkpoint}."
+        )
+
+
+@contextlib.contextmanager
+def under_its_own_class(model: PreTrainedModel) -> Iterator[None]:
+    """Let a model be saved as what it is: FSDP2 gives it a class of its own, whose source would be saved with it.
+
+    Args:
+        model: A model, sharded or not.
+    """
+    sharded = type(model)
+    model.__class__ = next(base for base in sharded.__mro__ if not issubclass(base, FSDPModule))
+    try:
+        yield
+    finally:
+        model.__class__ = sharded

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from huggingface_hub import CommitInfo
+from torch.distributed.fsdp import FSDPModule
 from torch.utils.data import SequentialSampler
 from transformers import Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput
@@ -25,7 +26,8 @@ from mner_training.data_order import SeededOrder
 from mner_training.metrics import NERMetric, flatten_scores, headline, score_sources
 from mner_training.optimizer import parameter_groups
 from mner_training.publishing import hub_errors_in_words, push_checkpoint
-from mner_training.sharding import set_up_sharding
+from mner_training.sharding import check_same_sharding, set_up_sharding, under_its_own_class
+from modeling_iqcr.words import find_words, to_words
 from processing_iqcr.decoding import PostPrediction, decode_posts
 
 # What the model says of a batch, by name: the order of a model's outputs differs from system to system.
@@ -80,6 +82,11 @@ class MNERTrainer(Trainer):
         """Report to a search by epochs: by steps, trials with small batches are compared with others' later epochs."""
         super()._report_to_hp_search(trial, round(1000 * self.state.epoch), metrics)
 
+    def _save(self, output_dir=None, state_dict=None):
+        """Save the model and its processor."""
+        with under_its_own_class(self.model):
+            super()._save(output_dir, state_dict)
+
     def _save_checkpoint(self, model, trial):
         """Save a checkpoint that is whole or can be told from one, and remove older ones when it is whole."""
         args = self.args
@@ -111,6 +118,7 @@ class MNERTrainer(Trainer):
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         """Take up the weights of a checkpoint, which has to be whole."""
         check_whole(resume_from_checkpoint)
+        check_same_sharding(resume_from_checkpoint, sharded=self.is_fsdp_enabled)
         if self.is_fsdp_enabled:  # a format of its own
             super()._load_from_checkpoint(resume_from_checkpoint, model)
         else:
@@ -212,6 +220,8 @@ class MNERTrainer(Trainer):
             output = super().evaluation_loop(dataloader, description, False, ignore_keys, metric_key_prefix)
         tagged = self._read_posts(output.predictions, split)
         metrics = dict(output.metrics)
+        if output.label_ids is not None:
+            metrics[f"{metric_key_prefix}_loss"] = self._loss_per_word(output.predictions["logits"], output.label_ids)
         if split.tags is not None:
             predictions = [post.prediction.tags for post in tagged]
             result = NERMetric().compute(predictions=predictions, references=split.tags)
@@ -220,6 +230,27 @@ class MNERTrainer(Trainer):
             metrics |= {f"{metric_key_prefix}_{name}": value for name, value in flatten_scores(result).items()}
         return EvalLoopOutput(tagged, output.label_ids, metrics, output.num_samples)
 
+    def _gathered_head(self):
+        """The model, to be asked for more than its `forward`, which gathers what FSDP2 has shared out."""
+        model = self.accelerator.unwrap_model(self.model)
+        if isinstance(model, FSDPModule):
+            model.unshard()
+        return model
+
+    def _loss_per_word(self, logits: np.ndarray, labels: np.ndarray) -> float:
+        """The loss over all labelled words of a split; the Trainer's mean over batches depends on who is in which."""
+        model, total, num_words = self._gathered_head(), 0.0, 0
+        for rows in range(0, len(labels), self.args.eval_batch_size):
+            chunk = slice(rows, rows + self.args.eval_batch_size)
+            chunk_labels = torch.from_numpy(labels[chunk]).to(model.device)
+            positions = find_words(chunk_labels != -100)
+            emissions = to_words(torch.from_numpy(logits[chunk]).to(model.device), positions)
+            with torch.no_grad():
+                likelihood = model.crf.log_likelihood(emissions, to_words(chunk_labels, positions), positions.tag_mask)
+            total -= likelihood.double().sum().item()
+            num_words += int(positions.tag_mask.sum())
+        return total / max(1, num_words)
+
     def _read_posts(self, outputs: dict[str, np.ndarray], split: EncodedSplit) -> list[TaggedPost]:
         """From gathered outputs of rows to one answer per post."""
         logits = torch.from_numpy(outputs["logits"])  # (R, T, C)
@@ -227,8 +258,7 @@ class MNERTrainer(Trainer):
         for row, mask in enumerate(split.rows["word_mask"]):
             word_mask[row, : len(mask)] = torch.tensor(mask)
         windows = split.windows
-        model = self.accelerator.unwrap_model(self.model)
-        predictions = decode_posts(model, logits, word_mask, windows)
+        predictions = decode_posts(self._gathered_head(), logits, word_mask, windows)
         first_row = {window.post: row for row, window in reversed(list(enumerate(windows)))}
         num_images = list(split.rows["num_images"])
 

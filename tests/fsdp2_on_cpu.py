@@ -1,7 +1,7 @@
 """run_mner.py with FSDP2 on CPUs, for tests.
 
-torch shards on CPUs as on GPUs. accelerate (1.15) asks for FSDP2 on devices of its list alone, in `AcceleratorState`; on
-others it makes DDP of it and says nothing. This adds the CPU to its list, and changes nothing else.
+torch shards on CPUs as on GPUs. accelerate (1.15) has a list of devices in `AcceleratorState` on which it heeds the
+launcher's FSDP settings; on a CPU it makes DDP of them. This adds the CPU to the list, and changes nothing else.
 """
 
 import sys
@@ -10,13 +10,11 @@ from pathlib import Path
 from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedType
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 make_state = AcceleratorState.__init__
 
 
-def make_state_with_cpus(self, *args, fsdp_plugin=None, **kwargs):
-    """Do what follows accelerate's list."""
+def make_state_on_cpus_too(self, *args, fsdp_plugin=None, **kwargs):
+    """Make the state, and do what accelerate does for the devices of its list."""
     make_state(self, *args, fsdp_plugin=fsdp_plugin, **kwargs)
     if self.distributed_type == DistributedType.MULTI_CPU and fsdp_plugin is not None:
         self.distributed_type = PartialState._shared_state["distributed_type"] = DistributedType.FSDP
@@ -25,9 +23,11 @@ def make_state_with_cpus(self, *args, fsdp_plugin=None, **kwargs):
         self.fsdp_plugin = fsdp_plugin
 
 
-AcceleratorState.__init__ = make_state_with_cpus
+AcceleratorState.__init__ = make_state_on_cpus_too
 
 if __name__ == "__main__":
+    # This file's folder has the tests of the packages under the packages' names.
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
     from run_mner import cli
 
     cli()

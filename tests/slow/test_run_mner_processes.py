@@ -1,94 +1,94 @@
-"""run_mner.py as a command: in two processes at once."""
-
-import json
-import os
-import shutil
-import subprocess
-import sys
-from pathlib import Path
+"""run_mner.py in two processes, each with the whole model (DDP), beside one process with as many posts a step."""
 
 import pytest
-import torch
-from safetensors.torch import load_file
+from transformers import ConvNextConfig, ConvNextModel, ViTImageProcessorPil
+
+from tests.killed_runs import run_server
+from tests.two_processes import (
+    ONE,
+    TRAIN,
+    TWO,
+    Runs,
+    assert_same,
+    assert_same_predictions,
+    history,
+    launch,
+    lopsided_corpus,
+    results,
+    small_corpus,
+    without_dropout,
+)
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parents[2]
-ONE = [sys.executable, str(ROOT / "run_mner.py")]
-# `--cpu` would start one process, whatever number is asked for; with `--use_cpu` of the script no GPU is touched.
-LAUNCH = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-TWO = [*LAUNCH, "--main_process_port", "0", str(ROOT / "run_mner.py")]
+
+@pytest.fixture(scope="module")
+def runs(tiny_backbones, tiny_corpus, make_posts, tmp_path_factory) -> Runs:
+    folder = tmp_path_factory.mktemp("processes")
+    with run_server() as server:
+        corpus = lopsided_corpus(make_posts, tiny_corpus, folder / "corpus")
+        yield Runs(server, corpus, without_dropout(tiny_backbones, folder))
 
 
 @pytest.fixture(scope="module")
-def start(tiny_backbones, tiny_corpus, tmp_path_factory) -> list[str]:
-    """Flags of a new tagger without dropout."""
-    folder = tmp_path_factory.mktemp("without_dropout")
-    backbones = []
-    for name, source in zip(("text", "vision"), tiny_backbones, strict=True):
-        shutil.copytree(source, folder / name)
-        config = json.loads((folder / name / "config.json").read_text())
-        config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-        (folder / name / "config.json").write_text(json.dumps(config))
-        backbones += [f"--{name}_backbone", str(folder / name)]
-    lengths = ["--max_length", "32", "--window_overlap", "8", "--model_config", '{"dropout": 0.0}']
-    return [*backbones, *lengths, "--dataset", str(tiny_corpus), "--use_cpu", "--disable_tqdm", "true"]
+def alone(runs, tmp_path_factory):
+    """The folder of a run in one process."""
+    return runs(tmp_path_factory.mktemp("alone") / "run", *runs.fresh, *TRAIN, *ONE)
 
 
-def settings() -> dict[str, str]:
-    return os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+def test_the_launched_run_is_that_of_one_process(runs, alone, tmp_path):
+    # One process has all pictures and few of the words. That each weight gets a gradient in both is not looked up.
+    flags = [*runs.flags, *runs.fresh, *TRAIN, *TWO, "--ddp_find_unused_parameters", "false"]
+    both = launch(tmp_path / "both", "ddp.yaml", "run_mner.py", flags)
+    assert len(history(alone)) == 12
+    assert results(alone)["test_f1"] > 0.5
+    assert_same(both, alone)
 
 
-def run(command: list[str], folder: Path) -> dict:
-    """The results of a run that must go through."""
-    command = [*command, "--output_dir", str(folder)]
-    result = subprocess.run(command, env=settings(), capture_output=True, text=True, check=False, timeout=300)
-    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
-    return json.loads((folder / "all_results.json").read_text())
-
-
-def lines(folder: Path) -> list[dict]:
-    return [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
-
-
-def state(folder: Path) -> dict:
-    return json.loads((folder / "trainer_state.json").read_text())
-
-
-def test_two_processes_give_what_one_gives(start, tmp_path):
-    speed = ["--do_train", "--do_eval", "--do_predict", "--num_train_epochs", "3", "--learning_rate", "3e-3"]
-    alone = run([*ONE, *start, *speed, "--per_device_train_batch_size", "8"], tmp_path / "alone")
-    both = run([*TWO, *start, *speed, "--per_device_train_batch_size", "4"], tmp_path / "both")
-    assert set(both) == set(alone)
-    # as many steps with half the posts per process: there were two
-    assert state(tmp_path / "both")["global_step"] == state(tmp_path / "alone")["global_step"] == 18
-    assert both["test_support"] == alone["test_support"]
-    assert both["test_f1"] > 0.8
-    assert [line["words"] for line in lines(tmp_path / "both")] == [
-        line["words"] for line in lines(tmp_path / "alone")
+@pytest.mark.parametrize("size", ["1", "4"])
+def test_evaluation_loses_and_doubles_no_post(runs, alone, make_posts, tiny_corpus, tmp_path, size):
+    corpus = small_corpus(make_posts, tiny_corpus, tmp_path / "corpus")
+    flags = [
+        "--dataset",
+        str(corpus),
+        "--do_eval",
+        "--do_predict",
+        "--model_name_or_path",
+        str(alone),
+        "--per_device_eval_batch_size",
+        size,
     ]
-
-    # The same checkpoint: 13 posts in 15 rows, which two processes cannot share evenly.
-    checkpoint = ["--model_name_or_path", str(tmp_path / "alone"), *start[start.index("--dataset") :]]
-    again = [*checkpoint, "--do_eval", "--do_predict", "--per_device_eval_batch_size", "2"]
-    shared = run([*TWO, *again], tmp_path / "shared")
-    for name, value in alone.items():
-        if name.startswith(("eval_", "test_")) and not name.endswith(("runtime", "per_second", "loss")):
-            assert shared[name] == value, name
-    for new, old in zip(lines(tmp_path / "shared"), lines(tmp_path / "alone"), strict=True):
-        assert new["predicted_tags"] == old["predicted_tags"]
-        assert [image["weight"] for image in new["images"]] == pytest.approx(
-            [image["weight"] for image in old["images"]], abs=1e-5
-        )
+    both, one = runs(tmp_path / "both", *flags, config="ddp.yaml"), runs(tmp_path / "one", *flags)
+    assert (results(both)["eval_posts"], results(both)["test_posts"]) == (1, 13)
+    assert results(both) == pytest.approx(results(one), rel=1e-5)
+    assert_same_predictions(both, one)
+    assert_same_predictions(both, alone)
 
 
-def test_two_processes_give_the_update_of_one_large_batch(start, tmp_path):
-    step = ["--do_train", "--max_steps", "1", "--optim", "sgd", "--learning_rate", "0.5", "--eval_strategy", "no"]
-    step += ["--save_strategy", "no", "--no_load_best_model_at_end", "--train_sampling_strategy", "sequential"]
-    run([*ONE, *start, *step, "--per_device_train_batch_size", "8"], tmp_path / "alone")
-    run([*ONE, *start, *step, "--per_device_train_batch_size", "8", "--learning_rate", "0"], tmp_path / "start")
-    run([*TWO, *start, *step, "--per_device_train_batch_size", "4"], tmp_path / "both")
-    alone, both, before = (load_file(tmp_path / name / "model.safetensors") for name in ("alone", "both", "start"))
-    assert (alone["classifier.weight"] - before["classifier.weight"]).abs().max() > 1e-2
-    for name, tensor in alone.items():
-        torch.testing.assert_close(both[name], tensor, atol=1e-5, rtol=0)
+def test_model_without_images(runs, tmp_path):
+    text_only = [*TRAIN, "--num_train_epochs", "1", "--model_config", '{"use_images": false}']
+    one = runs(tmp_path / "one", *runs.fresh, *text_only, *ONE)
+    assert_same(runs(tmp_path / "both", *runs.fresh, *text_only, *TWO, config="ddp.yaml"), one)
+
+
+@pytest.fixture
+def convnext(tmp_path) -> list[str]:
+    """Flags of a vision backbone of which some weights, those of its last norm, have no part in its states."""
+    config = ConvNextConfig(hidden_sizes=[8, 16], depths=[1, 1], num_stages=2, patch_size=2, drop_path_rate=0.0)
+    ConvNextModel(config).save_pretrained(tmp_path / "convnext")
+    ViTImageProcessorPil(size={"height": 16, "width": 16}).save_pretrained(tmp_path / "convnext")
+    return ["--vision_backbone", str(tmp_path / "convnext")]
+
+
+def test_weights_without_gradient(runs, convnext, tmp_path):
+    flags = [*runs.fresh, *convnext, *TRAIN, "--num_train_epochs", "1"]
+    one = runs(tmp_path / "one", *flags, *ONE)
+    assert_same(runs(tmp_path / "both", *flags, *TWO, config="ddp.yaml"), one)
+    flags += ["--ddp_find_unused_parameters", "false"]
+    assert "find_unused_parameters" in runs.fail(tmp_path / "not found", *flags, *TWO, config="ddp.yaml")
+
+
+def test_all_pictures_of_a_process_may_be_dropped(runs, tmp_path):
+    flags = [*runs.fresh, *TRAIN, *TWO, "--model_config", '{"image_dropout": 0.8}', "--seed", "3"]
+    both = runs(tmp_path / "both", *flags, "--ddp_find_unused_parameters", "false", config="ddp.yaml")
+    assert results(both)["train_loss"] < 2.2
