@@ -66,6 +66,15 @@ def test_processes_in_different_random_states_share_each_epoch(kind):
         assert sorted(shown) == ROWS
 
 
+@pytest.mark.parametrize("kind", SAMPLERS)
+@pytest.mark.parametrize("skip", [0, 2])
+def test_reading_an_epoch_leaves_the_random_state_alone(kind, skip):
+    loader = make_loader(kind)
+    state = torch.get_rng_state()
+    assert len(read(loader, epoch=1.0, skip=skip)) == 10 - skip
+    assert torch.get_rng_state().equal(state)
+
+
 def test_order_depends_on_seed_and_epoch():
     loader = make_loader("grouped")
     orders = [str(read(loader, epoch, seed)) for seed in range(3) for epoch in range(3)]

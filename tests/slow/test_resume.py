@@ -161,11 +161,11 @@ def test_unfinished_checkpoint_that_is_named_is_refused(runs, tmp_path):
         (WORST, Moment("torn", "checkpoint-12/model.safetensors")),
         (WORST, Moment("remove", "checkpoint-12/model.safetensors")),  # by the Trainer, at its end
         (WORST, Moment("rename", "eval_results.json")),
-        ([*STEPS, "--dataloader_num_workers", "2"], Moment("step", "19")),
+        ([*STEPS, "--dataloader_num_workers", "2", "--dataloader_persistent_workers"], Moment("step", "19")),
         ([*STEPS, "--train_sampling_strategy", "random"], Moment("step", "19")),
         ([*STEPS, "--max_steps", "8", "--no_load_best_model_at_end"], Moment("rename", "train_results.json")),
         (EPOCHS, Moment("step", "8")),
-        ([*EPOCHS, "--dataloader_num_workers", "2"], Moment("step", "8")),
+        ([*EPOCHS, "--dataloader_num_workers", "2", "--dataloader_persistent_workers"], Moment("step", "8")),
         (APART, Moment("step", "8")),
     ],
     ids=lambda value: " ".join(value if isinstance(value, Moment) else value[2:]),
