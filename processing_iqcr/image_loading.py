@@ -131,6 +131,10 @@ def _load(source: Any, max_pixels: int) -> LoadedImage:
         values = [source[key] for key in ("bytes", "path") if source.get(key) is not None]
         if not values:
             raise UnsupportedImageError(f"has neither 'bytes' nor 'path'. {_ACCEPTED}")
+        content = source.get("bytes")
+        if content is not None and not isinstance(content, (bytes, bytearray, memoryview)):
+            # a string here would be opened as a path, which whoever checks the paths does not look for
+            raise UnsupportedImageError(f"has 'bytes' of type {type(content).__name__}. {_ACCEPTED}")
         source = values[0]
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _decode(BytesIO(bytes(source)), max_pixels)

@@ -255,6 +255,7 @@ class TestErrors:
             (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n", ImageDecodeError, "known format"),
             ({"path": None, "bytes": None}, UnsupportedImageError, "neither 'bytes' nor 'path'"),
             ({}, UnsupportedImageError, "neither 'bytes' nor 'path'"),
+            ({"bytes": "picture.jpg"}, UnsupportedImageError, "has 'bytes' of type str"),
             (None, UnsupportedImageError, "an object of type NoneType is not a picture. Pass a path"),
             (["a.jpg"], UnsupportedImageError, "type list"),
             (np.zeros((2, 2, 3)), UnsupportedImageError, r"\(2, 2, 3\) and type float64.*uint8"),
