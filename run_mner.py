@@ -7,7 +7,6 @@ from pathlib import Path
 from accelerate import PartialState
 from transformers import set_seed
 
-from mner_training.arguments import parse_arguments
 from mner_training.building import build_model, build_processor, uses
 from mner_training.checkpoints import checkpoint_to_resume, prepare_output_dir
 from mner_training.corpus_loading import load_posts
@@ -23,6 +22,7 @@ from mner_training.data_collator import PostCollator
 from mner_training.metrics import headline
 from mner_training.missing_scores import add_missing_scores
 from mner_training.model_card import CARD_FILE, make_model_card
+from mner_training.recipes import parse_arguments
 from mner_training.report import run_record, write_json, write_predictions
 from mner_training.search import Trials, make_recipe, prepare_search, run_search
 from mner_training.trainer import MNERTrainer
@@ -44,6 +44,12 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     model_args, data_args, args, scoring_args, search = parse_arguments(sys.argv[1:] if argv is None else argv)
     if not (args.do_train or args.do_eval or args.do_predict):
         raise ValueError("Nothing to do: set do_train, do_eval or do_predict in the recipe or as flags.")
+    if args.n_gpu > 1:
+        raise ValueError(
+            f"One process sees {args.n_gpu} GPUs and would cut each batch into as many pieces, pictures apart from "
+            "their posts. Start one process per GPU (accelerate launch --config_file recipes/accelerate/ddp.yaml "
+            f"--num_processes {args.n_gpu} run_mner.py ...), or show it a single one (CUDA_VISIBLE_DEVICES=0)."
+        )
     asked = args.to_dict()  # a search changes them
     if search.search:
         prepare_search(search, data_args, args)

@@ -15,7 +15,7 @@ sys.path.insert(0, str(ROOT))  # run as a script from a clone
 
 from transformers import AutoModelForTokenClassification  # noqa: E402
 
-from mner_training.arguments import DataArguments, ModelArguments, ScoringArguments, parse_recipe  # noqa: E402
+from mner_training.arguments import DataArguments, ModelArguments, ScoringArguments  # noqa: E402
 from mner_training.building import build_processor  # noqa: E402
 from mner_training.calibration import (  # noqa: E402
     TaggedSplit,
@@ -29,6 +29,7 @@ from mner_training.calibration_figure import draw_reliability  # noqa: E402
 from mner_training.corpus_loading import load_posts  # noqa: E402
 from mner_training.data import encode_split, get_split, warn_of_missing_scores  # noqa: E402
 from mner_training.missing_scores import add_missing_scores  # noqa: E402
+from mner_training.recipes import parse_recipe  # noqa: E402
 from mner_training.report import write_json  # noqa: E402
 
 

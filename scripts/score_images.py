@@ -18,9 +18,10 @@ import torch  # noqa: E402
 from accelerate import PartialState  # noqa: E402
 
 from dataset_scripts.dataset_folder import require_free  # noqa: E402
-from mner_training.arguments import NO_SCORER, DataArguments, ScoringArguments, parse_recipe  # noqa: E402
+from mner_training.arguments import NO_SCORER, DataArguments, ScoringArguments  # noqa: E402
 from mner_training.corpus_loading import load_posts, read_build_report  # noqa: E402
 from mner_training.missing_scores import describe_counts, refuse_mixture  # noqa: E402
+from mner_training.recipes import parse_recipe  # noqa: E402
 from mner_training.score_cache import ScoreCache, default_cache_path  # noqa: E402
 from mner_training.score_counts import collect_scores  # noqa: E402
 from mner_training.score_report import write_score_report  # noqa: E402

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mner_training.arguments import RECIPE_NOTES, parse_arguments, read_recipe
+from mner_training.recipes import RECIPE_NOTES, parse_arguments, read_recipe
 from mner_training.search import prepare_search
 from mner_training.search_space import check_model_values
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mner_training.arguments import parse_arguments, read_recipe
+from mner_training.recipes import parse_arguments, read_recipe
 
 START = ["--text_backbone", "some/encoder", "--dataset", "posts", "--use_cpu"]
 

@@ -5,7 +5,7 @@ import json
 import optuna
 import pytest
 
-from mner_training.arguments import parse_arguments
+from mner_training.recipes import parse_arguments
 from mner_training.search import Trials, make_recipe, prepare_search
 from mner_training.search_space import check_model_values, check_search_space, split_values, suggest
 from tests.hidden_packages import hide_packages
