@@ -14,6 +14,7 @@ from seqeval.metrics import f1_score
 from transformers import AutoModelForTokenClassification, AutoProcessor
 
 import run_mner
+from mner_training.arguments import MNERTrainingArguments
 from mner_training.metrics import NERMetric, flatten_scores
 from processing_iqcr.entities import tags_to_entities
 
@@ -341,6 +342,13 @@ def test_frozen_backbones_stay_as_they_were(start, tiny_backbones, tmp_path):
 def test_runs_that_cannot_be(start, tmp_path, flags, message):
     with pytest.raises(ValueError, match=message):
         run_mner.main([*start, *flags, "--output_dir", str(tmp_path / "run")])
+
+
+def test_one_process_for_several_gpus_is_refused(start, tmp_path, monkeypatch):
+    monkeypatch.setattr(MNERTrainingArguments, "n_gpu", 2)
+    with pytest.raises(ValueError, match=r"sees 2 GPUs .*accelerate launch .* --num_processes 2"):
+        run_mner.main([*start, "--do_train", "--output_dir", str(tmp_path / "run")])
+    assert not (tmp_path / "run").exists()
 
 
 def test_broken_picture_ends_the_run_or_is_counted(start, tiny_corpus, trained, tmp_path):

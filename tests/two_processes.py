@@ -175,16 +175,20 @@ def launch(folder: Path, config: str, script: str, flags: list[str]) -> Path:
     """A run that is started as a user starts it, `accelerate launch` with two processes, here on the CPU."""
     command = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(CONFIGS / config)]
     command += ["--num_processes", "2", "--main_process_port", "0", str(ROOT / script), *flags]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    result = subprocess.run(
-        [*command, "--output_dir", str(folder)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=PATIENCE,
-    )
-    assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-4000:]
+    log = folder.parent / f"{folder.name}.0.txt"
+    with open(log, "w") as file:
+        process = subprocess.Popen(
+            [*command, "--output_dir", str(folder)],
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            stdout=file,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            code = process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.terminate()  # and the launcher ends what it has started
+            code = process.wait(PATIENCE)
+    assert code == 0, f"Exit code {code}.\n{output(folder)}"
     return folder
 
 
