@@ -161,7 +161,11 @@ class IQCRModel(IQCRPreTrainedModel):
         states = self._encode_pixels(real_pixels)
         if is_dummy:
             return image_states + 0.0 * states.sum().to(dtype)
-        return image_states.masked_scatter(image_mask[..., None], states.to(dtype))
+        # Each slot takes the state of the last real image so far, its own if it is real. Scattering by the mask would
+        # wait for the device on the way back.
+        index = (image_mask.flatten().cumsum(0) - 1).clamp(min=0)
+        image_states = states.to(dtype).index_select(0, index).unflatten(0, image_mask.shape)
+        return image_states.masked_fill(~image_mask[..., None], 0)
 
     def _encode_pixels(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """One state for each of R images ``(R, 3, H, W)``, ``(R, D)``."""
