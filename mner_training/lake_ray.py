@@ -102,13 +102,39 @@ class _RayWorker:
 
 
 def share_machines(nodes: Sequence[dict[str, Any]], num_workers: int | None) -> tuple[int, dict[str, float]]:
-    """How many workers there are to be, and what each may take, so that all of them find room."""
+    """Divide a cluster among workers, so that all of them find room. Where there are GPUs, each needs a share of one.
+
+    Args:
+        nodes: The machines, as `ray.nodes` gives them.
+        num_workers: As in `tag_with_ray`.
+
+    Returns:
+        How many workers there are to be, and what each may take.
+
+    Raises:
+        ValueError: If there is no machine that could run a worker.
+    """
     machines = [node["Resources"] for node in nodes if node["Alive"] and node["Resources"].get("CPU")]
+    if not machines:
+        raise ValueError(
+            f"None of the {len(nodes)} machines of the cluster is alive and has CPUs, so no worker finds room. "
+            "Start one, or end what was started with --num-cpus=0."
+        )
     gpus = sum(int(machine.get("GPU", 0)) for machine in machines)
     num_workers = num_workers or gpus or len(machines)
-    on_one = math.ceil(num_workers / len(machines))
-    cpus = min(machine["CPU"] for machine in machines) / on_one
-    resources = {"num_cpus": math.floor(cpus) if cpus >= 1 else cpus}
-    if gpus:
-        resources["num_gpus"] = 1 / math.ceil(num_workers / gpus)
-    return num_workers, resources
+    if not gpus:
+        on_one = math.ceil(num_workers / len(machines))
+        return num_workers, {"num_cpus": _share(min(machine["CPU"] for machine in machines) / on_one)}
+    on_gpu = math.ceil(num_workers / gpus)
+    # for as many workers as a machine's GPUs may take, however unlike the machines are
+    cpus = min(
+        machine["CPU"] / min(num_workers, int(machine["GPU"]) * on_gpu)
+        for machine in machines
+        if int(machine.get("GPU", 0))
+    )
+    return num_workers, {"num_cpus": _share(cpus), "num_gpus": _share(1 / on_gpu)}
+
+
+def _share(amount: float) -> float:
+    """An amount that Ray can give: whole, or below 1 in steps of 1/10,000, to which it would round up as well."""
+    return math.floor(amount) if amount > 1 else math.floor(amount * 10_000) / 10_000
