@@ -124,7 +124,7 @@ def share_machines(nodes: Sequence[dict[str, Any]], num_workers: int | None) -> 
     num_workers = num_workers or gpus or len(machines)
     if not gpus:
         on_one = math.ceil(num_workers / len(machines))
-        return num_workers, {"num_cpus": _share(min(machine["CPU"] for machine in machines) / on_one)}
+        return num_workers, {"num_cpus": _cpus(min(machine["CPU"] for machine in machines) / on_one)}
     on_gpu = math.ceil(num_workers / gpus)
     # for as many workers as a machine's GPUs may take, however unlike the machines are
     cpus = min(
@@ -132,9 +132,9 @@ def share_machines(nodes: Sequence[dict[str, Any]], num_workers: int | None) -> 
         for machine in machines
         if int(machine.get("GPU", 0))
     )
-    return num_workers, {"num_cpus": _share(cpus), "num_gpus": _share(1 / on_gpu)}
+    return num_workers, {"num_cpus": _cpus(cpus), "num_gpus": 1 / on_gpu}
 
 
-def _share(amount: float) -> float:
-    """An amount that Ray can give: whole, or below 1 in steps of 1/10,000, to which it would round up as well."""
-    return math.floor(amount) if amount > 1 else math.floor(amount * 10_000) / 10_000
+def _cpus(amount: float) -> float:
+    """CPUs as Ray can give them: whole ones, or a part of one."""
+    return math.floor(amount) if amount >= 1 else amount

@@ -22,8 +22,8 @@ def node(cpus: float, gpus: int = 0, alive: bool = True) -> dict:
         ([node(8, 2), node(8, 2)], None, (4, {"num_cpus": 4, "num_gpus": 1.0})),
         ([node(16, 1)], 8, (8, {"num_cpus": 2, "num_gpus": 0.125})),
         ([node(16, 2)], 3, (3, {"num_cpus": 5, "num_gpus": 0.5})),
-        ([node(16, 1)], 6, (6, {"num_cpus": 2, "num_gpus": 0.1666})),
-        ([node(2)], 6, (6, {"num_cpus": 0.3333})),
+        ([node(16, 1)], 6, (6, {"num_cpus": 2, "num_gpus": 1 / 6})),
+        ([node(2)], 6, (6, {"num_cpus": 2 / 6})),
         ([node(8, 2), node(64), node(2)], None, (2, {"num_cpus": 4, "num_gpus": 1})),
         ([node(8, 2), node(64), node(2)], 4, (4, {"num_cpus": 2, "num_gpus": 0.5})),
         ([node(4, 4), node(64, 1), node(64)], None, (5, {"num_cpus": 1, "num_gpus": 1})),
@@ -36,9 +36,9 @@ def test_every_worker_finds_room(nodes, num_workers, expected):
     amounts = {"CPU": resources["num_cpus"], "GPU": resources.get("num_gpus", 0)}
     places = 0
     for machine in (node["Resources"] for node in nodes if node["Alive"]):
-        # as Ray counts: in ten-thousandths, to which it rounds
-        rounded = [(round(machine.get(name, 0) * 10_000), round(amount * 10_000)) for name, amount in amounts.items()]
-        places += min(there // taken for there, taken in rounded if taken)
+        # as Ray counts: in ten-thousandths
+        counted = [(int(machine.get(name, 0) * 10_000), int(amount * 10_000)) for name, amount in amounts.items()]
+        places += min(there // taken for there, taken in counted if taken)
     assert places >= number
 
 
