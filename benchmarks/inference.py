@@ -43,7 +43,6 @@ def main() -> None:
     parser = make_parser(__doc__, "inference")
     parser.add_argument("--rounds", type=int, default=7, help="measurements, each of another batch (default: 7)")
     parser.add_argument("--without_scoring", action="store_true", help="leave out MANIQA, a minute on a CPU")
-    parser.add_argument("--tiny", action="store_true", help="two layers of width 32: tries the benchmark out")
     options = parser.parse_args()
     figures = {"scores_given": [], "end_to_end": {}}
     for device in devices():
@@ -54,7 +53,7 @@ def main() -> None:
             figures["scores_given"].append(compare(model, device, num_posts, options.rounds))
         if not options.without_scoring:
             figures["end_to_end"][device] = measure_end_to_end(model, device)
-    write_figures(options.output, figures, "transformers", "pyiqa", "open_clip_torch")
+    write_figures(options, figures, "transformers", "pyiqa", "open_clip_torch")
 
 
 def compare(model, device: str, num_posts: int, rounds: int) -> dict:

@@ -74,10 +74,20 @@ def describe_machine(*packages: str) -> dict[str, str | int]:
     return {
         "python": platform.python_version(),
         "machine": platform.machine(),
+        "cpu": _cpu_model(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
         **{package: _version(package) for package in ("torch", *packages)},
     }
+
+
+def _cpu_model() -> str:
+    """The processor's name, where Linux tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or "unknown"
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
 def _version(package: str) -> str:
@@ -96,12 +106,20 @@ def make_parser(description: str, name: str) -> argparse.ArgumentParser:
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=RESULTS / f"{name}.json", help="where the figures go, as JSON")
+    parser.add_argument(
+        "--tiny",
+        action="store_true",
+        help="tries the benchmark out, with encoders of two layers of width 32 where there are any; writes no figures",
+    )
     return parser
 
 
-def write_figures(path: Path, figures: Mapping, *packages: str) -> None:
-    """Write the figures with the machine, the versions and the command that they came from."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def write_figures(options: argparse.Namespace, figures: Mapping, *packages: str) -> None:
+    """Write the figures with the machine, the versions and the command that they came from; none of a tiny model."""
+    if options.tiny:
+        print("Tried out with --tiny: no figures are written.")
+        return
+    options.output.parent.mkdir(parents=True, exist_ok=True)
     record = {"machine": describe_machine(*packages), "command": ["python", *sys.argv], **figures}
-    path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    print(f"Figures in {path}")
+    options.output.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    print(f"Figures in {options.output}")

@@ -60,13 +60,12 @@ def group_into_batches(shapes: Sequence[Shape], size: int, seed: int = 0) -> Ite
 
 
 def typical_batches(size: int, number: int) -> list[list[Shape]]:
-    """Batches of an epoch that have as many pictures as a batch has on average, from all over the epoch."""
+    """Those batches of an epoch whose number of pictures is nearest to the average."""
     shapes = make_shapes()
-    pictures = round(size * sum(shape.num_images for shape in shapes) / len(shapes))
-    typical = [
-        batch for batch in group_into_batches(shapes, size) if sum(shape.num_images for shape in batch) == pictures
-    ]
-    return typical[:: len(typical) // number][:number]
+    mean = size * sum(shape.num_images for shape in shapes) / len(shapes)
+    batches = list(group_into_batches(shapes, size))
+    random.Random(0).shuffle(batches)
+    return sorted(batches, key=lambda batch: abs(sum(shape.num_images for shape in batch) - mean))[:number]
 
 
 def make_batch(shapes: Sequence[Shape], config: IQCRConfig, device: str, seed: int = 0) -> dict[str, torch.Tensor]:

@@ -1,12 +1,13 @@
-"""The table of docs/performance.md, from the figures under benchmarks/results/.
+"""The tables of docs/performance.md, from the figures under benchmarks/results/.
 
-python benchmarks/table.py            # print it
-python benchmarks/table.py --write    # put it in its place in docs/performance.md
+python benchmarks/table.py            # print them
+python benchmarks/table.py --write    # put them in their place in docs/performance.md
 """
 
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,9 @@ OPEN = "open: no GPU was at hand"
 
 
 def main() -> None:
-    """Print the table, or write it into the page."""
+    """Print the tables, or write them into the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", action="store_true", help="put it in its place in docs/performance.md")
+    parser.add_argument("--write", action="store_true", help="put them in their place in docs/performance.md")
     options = parser.parse_args()
     table = make_table()
     if not options.write:
@@ -31,45 +32,90 @@ def main() -> None:
 
 
 def make_table() -> str:
-    """All rows, as Markdown."""
+    """The tables and what they were measured on, as Markdown."""
     crf, step = read("crf"), read("training_step")
     inference, memory, reading = read("inference"), read("memory"), read("input_pipeline")
     rows = [("what", "against", "bound", "CPU", "GPU"), ("---",) * 5]
-    for task, name in (("loss, gradient", "CRF loss and gradient"), ("decode", "CRF decode")):
-        bound = "2.5 times faster; GPU 8 times" if task == "loss, gradient" else "3 times faster; GPU 8 times"
+    for task, name, bound in (
+        ("loss, gradient", "CRF loss and gradient", "2.5 times faster; GPU 8"),
+        ("decode", "CRF decode", "3 times faster; GPU 8"),
+        ("decode to lists", "the same, ours made lists as well", "reported"),
+    ):
         rows.append((name, "pytorch-crf", bound, of_crf(crf, task, "cpu"), of_crf(crf, task, "cuda")))
     steps = [step["steps"].get(device) for device in ("cpu", "cuda")]
-    rows.append(
-        ("training step", "the bare encoders", "1.08; GPU 1.15", *(of_ratio(one, "over_bare") for one in steps))
-    )
+    over_bare = [of_ratio(one, "over_bare") for one in steps]
+    rows.append(("training step", "the bare encoders", "1.08; GPU 1.15", *over_bare))
     padded = [of_ratio(one, "padded_over_ours", " times faster") for one in steps]
     rows.append(("the same step", "padded to 4 pictures, 128 sub-tokens", "1.7 times faster", *padded))
     for size, bound in ((None, "1.08"), (1, "GPU 1.3")):
         name = "inference, scores given, " + ("one post" if size else "batches of 4, GPU 64")
         found = [of_inference(inference, device, size) for device in ("cpu", "cuda")]
         rows.append((name, "the bare encoders", bound, *found))
-    ends = [of_end_to_end(inference["end_to_end"].get(device)) for device in ("cpu", "cuda")]
+    ends = [of_end_to_end(inference, device) for device in ("cpu", "cuda")]
     rows.append(("inference with scoring, one post, 2 pictures", "its parts", "reported", *ends))
     saved = memory["saved_for_backward"]
     worst = f"{saved['worst_ratio']:.2f} at most, in {len(saved['batches'])} batches"
-    rows.append(("bytes saved for backward, 16 posts", "the padded form", "0.60", worst, "the same on any device"))
+    rows.append(("bytes saved for backward, 16 posts", "the padded form", "0.60", worst, "as on the CPU"))
     epoch = step["epoch"]
-    rows.append(
-        ("an epoch of MNER-MI-Plus's size, bf16", "one H200", "15 s", "not meant for it", of_epoch(epoch, "seconds"))
-    )
+    rows.append(("an epoch of MNER-MI-Plus's size, bf16", "one H200", "15 s", "", of_epoch(epoch, "seconds")))
     rows.append(("waiting for data in it", "", "under 5 %", "", of_epoch(epoch, "waiting_share")))
-    tagging = memory["tagging"]
-    posts = [f"{run['posts']:,}" for run in tagging["runs"]]
-    peaks = [f"{run['peak_bytes'] / 2**20:.0f}" for run in tagging["runs"]]
-    found = f"{tagging['ratio']:.3f} times ({peaks[0]} and {peaks[1]} MiB)"
-    rows.append((f"memory when tagging {posts[1]} posts", f"{posts[0]} posts", "1.1 times", found, ""))
+    small, large = memory["tagging"]["runs"]
+    peaks = f"{small['peak_bytes'] / 2**20:.0f} and {large['peak_bytes'] / 2**20:.0f} MiB"
+    found = f"{memory['tagging']['ratio']:.3f} times ({peaks})"
+    rows.append((f"memory when tagging {large['posts']:,} posts", f"{small['posts']:,} posts", "1.1 times", found, ""))
     batches = reading["batches"]
-    smaller = batches["bytes"]["padded"] / batches["bytes"]["packed"]
-    found = f"{batches['times_faster']['ratio']:.0f} times faster, {smaller:.1f} times smaller"
-    rows.append(("making a batch of 16 rows", "padded, in float32", "reported", found, ""))
-    found = f"{reading['workers_0']['times_faster']['ratio']:.0f} times faster"
-    rows.append(("reading rows", "decoding the files in every epoch", "reported", found, ""))
+    for name, form in (("a batch of 16 rows, packed", "packed"), ("the same, made float", "packed, then float")):
+        smaller = batches["bytes"]["padded"] / batches["bytes"][form]
+        found = f"{batches['times_faster'][form]['ratio']:.1f} times faster, {smaller:.1f} times smaller"
+        rows.append((name, "padded, in float32", "reported", found, ""))
+    for name, figures in reading["reading"].items():
+        if name.startswith("workers_"):
+            found = of_ratio(figures, "times_faster", " times faster")
+            workers = name.removeprefix("workers_")
+            rows.append((f"reading rows, {workers} workers", "decoding files in every epoch", "reported", found, ""))
+    named = {"crf": crf, "training_step": step, "inference": inference, "input_pipeline": reading, "memory": memory}
+    return f"\n{as_markdown(rows)}\n{groupings(reading)}\n{operations(crf)}\n{provenance(named)}\n"
+
+
+def as_markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as a table."""
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def groupings(reading: dict[str, Any]) -> str:
+    """What each order of the posts costs."""
+    rows = [("order of posts", "padding of text", "padding of slots", "pictures a batch, 5 % to 95 %", "at most")]
+    rows.append(("---",) * 5)
+    for row in reading["grouping"]:
+        pictures = [f"{count:.0f}" for count in row.get("pictures_a_batch", ())]
+        most = str(row.get("most_pictures", "64"))
+        shares = [f"{row[name]:.1%}" for name in ("text_padding", "slot_padding")]
+        rows.append((row["order"], *shares, " to ".join(pictures) or "64", most))
+    return as_markdown(rows)
+
+
+def operations(crf: dict[str, Any]) -> str:
+    """What the CRF gives to a device to do."""
+    rows = [
+        ("CRF, posts of different lengths", "operations", "pytorch-crf's", "those of them that wait"),
+        ("---",) * 4,
+    ]
+    for row in crf["rows"]:
+        if (row["lengths"], row["device"]) == ("different", "cpu") and row["task"] != "decode to lists":
+            ours, theirs = row["operations"]["ours"], row["operations"]["theirs"]
+            waiting = f"{ours['waiting']}; {theirs['waiting']:,}"
+            shape = f"{row['posts']} posts, {row['words']} words, {row['task']}"
+            rows.append((shape, f"{ours['all']:,}", f"{theirs['all']:,}", waiting))
+    return as_markdown(rows)
+
+
+def provenance(named: dict[str, dict[str, Any]]) -> str:
+    """Machine, versions and command of each file of figures."""
+    rows = [("figures", "command", "machine and versions"), ("---",) * 3]
+    for name, figures in named.items():
+        machine = ", ".join(f"{key} {value}" for key, value in figures["machine"].items())
+        rows.append((f"`{name}.json`", f"`{' '.join(figures['command'])}`", machine))
+    return as_markdown(rows)
 
 
 def read(name: str) -> dict[str, Any]:
@@ -78,9 +124,13 @@ def read(name: str) -> dict[str, Any]:
 
 
 def of_crf(figures: dict[str, Any], task: str, device: str) -> str:
-    """The least and the most of the shapes' ratios."""
-    found = [row["times_faster"]["ratio"] for row in figures["rows"] if (row["task"], row["device"]) == (task, device)]
-    return f"{min(found):.1f} to {max(found):.1f} times" if found else OPEN
+    """The ratios of all shapes, and the spread of the least."""
+    found = [row["times_faster"] for row in figures["rows"] if (row["task"], row["device"]) == (task, device)]
+    if not found:
+        return OPEN
+    least = min(found, key=lambda ratio: ratio["ratio"])
+    low, high = least["range"]
+    return f"{least['ratio']:.2f} ({low:.2f} to {high:.2f}) to {max(ratio['ratio'] for ratio in found):.2f} times"
 
 
 def of_ratio(figures: dict[str, Any] | None, name: str, unit: str = "") -> str:
@@ -97,12 +147,13 @@ def of_inference(figures: dict[str, Any], device: str, size: int | None) -> str:
     return of_ratio(found[0] if found else None, "over_bare")
 
 
-def of_end_to_end(figures: dict[str, Any] | None) -> str:
+def of_end_to_end(figures: dict[str, Any], device: str) -> str:
     """The seconds, and the parts' shares."""
-    if not figures:
-        return OPEN
-    parts = ", ".join(f"{name} {seconds:.3g} s" for name, seconds in figures["parts"].items())
-    return f"{figures['seconds']:.1f} s: {parts}"
+    found = figures["end_to_end"].get(device)
+    if not found:
+        return OPEN if device == "cuda" else "not run"
+    parts = ", ".join(f"{name} {seconds:.3g} s" for name, seconds in found["parts"].items())
+    return f"{found['seconds']:.1f} s: {parts}"
 
 
 def of_epoch(figures: dict[str, Any] | None, name: str) -> str:

@@ -6,7 +6,8 @@ Forward and backward of IQCR-MI with RoBERTa-base and ViT-base-patch16 (random w
 of the shape of MNER-MI-Plus. The floor is the two encoders alone, on as many real sub-tokens and on the real pictures;
 the padded form encodes four pictures and 128 sub-tokens for every post. A GPU computes in bfloat16, with float32
 weights. With an NVIDIA GPU an epoch of MNER-MI-Plus's size is trained as well: batches of 16, AdamW, rows read by
-worker processes.
+worker processes out of a file that is mapped into memory. What the Trainer does beside (schedule, logging) is left out,
+and so are the first ten steps, which choose kernels and start the workers. In the steps pixels are float already.
 """
 
 import sys
@@ -57,7 +58,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="measurements, each of another batch (default: 5)")
     parser.add_argument("--num_posts", type=int, default=4, help="posts of a batch on the CPU (default: 4)")
     parser.add_argument("--workers", type=int, default=8, help="processes that read rows in the epoch (default: 8)")
-    parser.add_argument("--tiny", action="store_true", help="two layers of width 32: tries the benchmark out")
     parser.add_argument("--epoch_posts", type=int, default=0, help="run the epoch on the CPU too, with so many posts")
     options = parser.parse_args()
     figures = {"steps": {}, "epoch": None}
@@ -70,7 +70,7 @@ def main() -> None:
         figures["epoch"] = run_epoch("cpu", options.epoch_posts, options.workers, options.tiny)
     else:
         print("The epoch of MNER-MI-Plus's size: no GPU at hand, not run.")
-    write_figures(options.output, figures, "transformers")
+    write_figures(options, figures, "transformers")
 
 
 def compare(device: str, num_posts: int, rounds: int, tiny: bool) -> dict:
