@@ -10,6 +10,7 @@ import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError
 from transformers import PreTrainedConfig
+from transformers.utils import logging
 
 from dataset_scripts.picture_roots import PictureRoots
 from mner_training.lake_files import TEXT_COLUMNS
@@ -17,6 +18,11 @@ from mner_training.lake_reading import Reading
 from mner_training.public_files import CONFIG_FILES, TOKENIZER_FILES, WEIGHTS
 from modeling_iqcr import IQCRConfig, IQCRForTokenClassification, MultimodalNERPipeline
 from processing_iqcr import IQCRProcessor
+
+logger = logging.get_logger(__name__)
+
+# What a GPU raises that can do nothing more in this process; being out of memory is another error.
+_DEAD_DEVICE = getattr(torch, "AcceleratorError", ())  # since torch 2.8
 
 # Posts that are sorted by length before they are divided into batches, in batches; and the most bytes of pictures that
 # these posts hold, save for one post more.
@@ -62,6 +68,10 @@ class LakeTagger:
         Yields:
             The row of each, in their order, with the fields of `lake_parts.SCHEMA`. One that cannot be read or tagged
             has its ``error``, and null where there would be an answer.
+
+        Raises:
+            ValueError: If the model fails with the same error at all posts that are read ahead, two at least, or the
+                device is lost.
         """
         window: list[Reading] = []
         size = 0
@@ -78,6 +88,7 @@ class LakeTagger:
         rows = [_empty_row(reading) for reading in readings]
         good = [number for number, reading in enumerate(readings) if reading.post is not None]
         good.sort(key=lambda number: _num_characters(readings[number].post))
+        outcomes: list[dict[str, Any] | Exception] = []
         for start in range(0, len(good), self.batch_size):
             numbers, prepared = [], []
             for number in good[start : start + self.batch_size]:
@@ -89,9 +100,27 @@ class LakeTagger:
                     rows[number]["error"] = str(error)
                 except Exception as error:  # whatever is wrong with one post, the others go on
                     rows[number]["error"] = f"{readings[number].where}: {type(error).__name__}: {error}"
-            for number, answer in zip(numbers, self.pipeline.tag(prepared), strict=True):
-                rows[number] |= answer
+            for number, outcome in zip(numbers, self._try(prepared), strict=True):
+                outcomes.append(outcome)
+                if isinstance(outcome, Exception):
+                    rows[number]["error"] = f"{readings[number].where}: {type(outcome).__name__}: {outcome}"
+                else:
+                    rows[number] |= outcome
+        _require_some_success(outcomes)
         return rows
+
+    def _try(self, prepared: Sequence[dict[str, Any]]) -> list[dict[str, Any] | Exception]:
+        """The answers for posts as one batch; if that fails, one by one, and in place of an answer the error."""
+        try:
+            return self.pipeline.tag(prepared)
+        except _DEAD_DEVICE as error:
+            raise ValueError(f"The device is lost: {error}. The same command takes the run up again.") from error
+        except Exception as error:
+            if len(prepared) == 1:
+                return [error.with_traceback(None)]  # which would keep the batch's tensors in memory
+            problem = f"{type(error).__name__}: {error}"
+        logger.warning("A batch of %d posts failed and is repeated post by post. %s", len(prepared), problem)
+        return [outcome for post in prepared for outcome in self._try([post])]
 
     def _prepare(self, reading: Reading) -> dict[str, Any]:
         """A post as the pipeline's `preprocess` gives it, called by its place in its errors."""
@@ -200,6 +229,17 @@ def _empty_row(reading: Reading) -> dict[str, Any]:
     """The row of a post that has no answer yet."""
     answer = dict.fromkeys(("id", "text", "words", "tags", "entities", "images"))
     return {"file": reading.path, "row": reading.row, **answer, "error": reading.error}
+
+
+def _require_some_success(outcomes: Sequence[dict[str, Any] | Exception]) -> None:
+    """End a run in which the fault cannot be the posts', rather than fill a lake with errors."""
+    kinds = {type(outcome) for outcome in outcomes}
+    (kind,) = kinds if len(kinds) == 1 else (dict,)
+    if len(outcomes) > 1 and not issubclass(kind, dict | ValueError):
+        raise ValueError(
+            f"The model fails at each of {len(outcomes)} posts, the last time with {kind.__name__}: {outcomes[-1]} "
+            "The same command takes the run up again."
+        )
 
 
 def _post_id(reading: Reading) -> str | None:

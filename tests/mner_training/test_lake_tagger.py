@@ -206,6 +206,68 @@ def test_an_error_that_nobody_foresaw_costs_its_post_alone(tagger, monkeypatch):
     assert before["error"] is None is after["error"]
 
 
+def break_model(tagger, monkeypatch, breaks, error) -> list[int]:
+    """Let the model fail at batches of some kinds; the list of all batches' sizes."""
+    forward, sizes = tagger.pipeline._forward, []
+
+    def fragile(batch, **parameters):
+        sizes.append(len(batch.posts))
+        if breaks([post["text"] for post in batch.posts]):
+            raise error
+        return forward(batch, **parameters)
+
+    monkeypatch.setattr(tagger.pipeline, "_forward", fragile)
+    return sizes
+
+
+CITIES = [{"text": text} for text in ("in", "paris", "today", "wins", "jordan", "again")]
+
+
+def test_a_post_at_which_the_model_fails_costs_itself_alone(tagger, monkeypatch, caplog):
+    expected = tag(tagger, *CITIES)
+    sizes = break_model(tagger, monkeypatch, lambda texts: "paris" in texts, RuntimeError("no such city"))
+    rows = tag(tagger, *CITIES)
+    failed = rows.pop(1)
+    assert failed == dict.fromkeys(failed) | {
+        "file": "lake.jsonl",
+        "row": 2,
+        "error": "lake.jsonl:2: RuntimeError: no such city",
+    }
+    assert close(rows, [expected[0], *expected[2:]])
+    assert sorted(sizes) == [1, 1, 1, 1, 2, 4]
+    assert "A batch of 4 posts failed and is repeated post by post. RuntimeError: no such city" in caplog.text
+
+
+def test_a_device_too_small_for_a_batch_goes_on_post_by_post(tagger, monkeypatch):
+    expected = tag(tagger, *CITIES)
+    break_model(tagger, monkeypatch, lambda texts: len(texts) > 1, torch.OutOfMemoryError("out of memory"))
+    assert close(tag(tagger, *CITIES), expected)
+
+
+def test_a_model_that_fails_at_every_post_ends_the_run(tagger, monkeypatch):
+    break_model(tagger, monkeypatch, lambda texts: True, torch.OutOfMemoryError("out of memory"))
+    message = "fails at each of 6 posts, the last time with OutOfMemoryError: out of memory"
+    with pytest.raises(ValueError, match=message):
+        tag(tagger, *CITIES, {"text": 5})
+    (alone,) = tag(tagger, CITIES[0])  # whose fault it is nobody knows
+    assert alone["error"] == "lake.jsonl:1: OutOfMemoryError: out of memory"
+
+
+def test_posts_that_are_all_wrong_do_not_end_a_run(tagger, monkeypatch):
+    break_model(tagger, monkeypatch, lambda texts: True, ValueError("not like this"))
+    assert [row["error"] for row in tag(tagger, *CITIES)] == [
+        f"lake.jsonl:{row}: ValueError: not like this" for row in range(1, 7)
+    ]
+
+
+@pytest.mark.skipif(not hasattr(torch, "AcceleratorError"), reason="torch 2.6 and 2.7 call it RuntimeError")
+def test_a_lost_device_ends_the_run_at_once(tagger, monkeypatch):
+    sizes = break_model(tagger, monkeypatch, lambda texts: "paris" in texts, torch.AcceleratorError("assert"))
+    with pytest.raises(ValueError, match="The device is lost: assert"):
+        tag(tagger, *CITIES)
+    assert 1 not in sizes
+
+
 def test_without_a_folder_of_pictures_a_path_is_an_error(model_folder):
     tagger = LakeTagger(model_folder, [], batch_size=4, compute_scores=False)
     named, without = tag(tagger, {"text": "a", "images": ["0.png"]}, {"text": "a"})
