@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from transformers import PreTrainedModel, set_seed
@@ -55,6 +55,11 @@ def prepare_search(search: SearchArguments, data_args, args: MNERTrainingArgumen
     args.save_strategy, args.load_best_model_at_end = SaveStrategy.NO, False
     if args.greater_is_better is None:
         args.greater_is_better = not args.metric_for_best_model.endswith("loss")
+    # The Trainer casts a trial's value to the type that stands there: a share of 0.05 beside the usual 0 would be 0.
+    for field in fields(args):
+        if field.name in search.search_space and float in (get_args(field.type) or (field.type,)):
+            value = getattr(args, field.name)
+            setattr(args, field.name, value if value is None else float(value))
 
 
 class Trials:

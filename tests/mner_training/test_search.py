@@ -4,10 +4,18 @@ import json
 
 import optuna
 import pytest
+from transformers.trainer_utils import HPSearchBackend
 
 from mner_training.recipes import parse_arguments
 from mner_training.search import Trials, make_recipe, prepare_search
-from mner_training.search_space import check_model_values, check_search_space, split_values, suggest
+from mner_training.search_space import (
+    SEARCHED_ARGUMENTS,
+    check_model_values,
+    check_search_space,
+    split_values,
+    suggest,
+)
+from mner_training.trainer import MNERTrainer
 from tests.hidden_packages import hide_packages
 
 START = ["--text_backbone", "some/encoder", "--dataset", "posts", "--use_cpu", "--do_train", "--search"]
@@ -116,6 +124,22 @@ def test_trials_write_no_checkpoints_and_predict_nothing():
     assert (training.do_eval, training.do_predict, training.greater_is_better) == (True, False, True)
     training, _ = prepare("--metric_for_best_model", "loss", "--no_load_best_model_at_end")
     assert training.greater_is_better is False
+
+
+def test_trial_trains_with_its_values(make_model, tmp_path):
+    values = {"warmup_steps": 0.05, "weight_decay": 0.25, "num_train_epochs": 0.5, "head_learning_rate": 0.125}
+    values |= {"learning_rate": 0.5, "vision_learning_rate": 0.5, "max_grad_norm": 0.5, "adam_epsilon": 0.5}
+    values |= {"adam_beta1": 0.5, "adam_beta2": 0.5, "optim": "adamw_torch", "lr_scheduler_type": "cosine"}
+    values |= {"per_device_train_batch_size": 3, "gradient_accumulation_steps": 2}
+    values |= {"freeze_text": True, "freeze_vision": False}
+    assert set(values) == set(SEARCHED_ARGUMENTS)
+    flags = ["--weight_decay", "0", "--num_train_epochs", "3", "--output_dir", str(tmp_path)]
+    training, search = prepare(*flags, space={name: {"choices": [value]} for name, value in values.items()})
+    trials = Trials(None, training, search.search_space, None, None, make_model().config)
+    trainer = MNERTrainer(model=make_model(), args=training, eval_dataset=[])
+    trainer.hp_search_backend, trainer.hp_space = HPSearchBackend.OPTUNA, trials.training_values
+    trainer._hp_search_setup(optuna.trial.FixedTrial(values))
+    assert {name: getattr(trainer.args, name) for name in values} == values
 
 
 @pytest.mark.parametrize(

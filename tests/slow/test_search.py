@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
+import torch
 
 import run_mner
 from tests.killed_runs import Moment, output, run_server, start
@@ -15,11 +16,21 @@ pytestmark = pytest.mark.slow
 SPACE = {
     "learning_rate": {"low": 1e-3, "high": 2e-2, "log": True},
     "per_device_train_batch_size": {"choices": [8, 16]},
+    "warmup_steps": {"low": 0.0, "high": 0.5},
     "freeze_text": {"choices": [True, False]},
     "model_config.dropout": {"low": 0.0, "high": 0.5},
     "model_config.initial_quality_scale": {"choices": [1, 10]},
 }
 SEARCH = ["--search", "--search_space", json.dumps(SPACE), "--search_trials", "7"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """One thread in this process, as in those that are killed: sums over two are rounded differently."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
