@@ -1,5 +1,7 @@
 """One tagging of a lake: what is to be done, what of it is done, and the worker that does a stretch."""
 
+import hashlib
+import runpy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -21,6 +23,8 @@ class TaggingSettings:
         batch_size: Posts that go through the model together.
         compute_scores: Compute the scores that posts do not give.
         model_digest: What `find_model` says of the model; ``None`` if it is not known yet.
+        scorers_file: Python file that registers scorers.
+        scorers_digest: Its SHA-256; ``None`` if there is none, or it is not known yet.
     """
 
     output_dir: str
@@ -30,6 +34,8 @@ class TaggingSettings:
     batch_size: int = 16
     compute_scores: bool = True
     model_digest: str | None = None
+    scorers_file: str | None = None
+    scorers_digest: str | None = None
 
 
 class Worker:
@@ -40,7 +46,7 @@ class Worker:
 
     Raises:
         FileNotFoundError: If the output folder is not there: on another machine it may not be.
-        ValueError: If the model cannot be had, or is another one here.
+        ValueError: If the model cannot be had, the file of scorers fails, or one of them is another one here.
     """
 
     def __init__(self, settings: TaggingSettings):
@@ -53,6 +59,8 @@ class Worker:
         folder, digest = find_model(settings.model, settings.revision)
         if digest != settings.model_digest:
             raise ValueError(f"{settings.model!r} is another model here than where the run was started.")
+        if settings.scorers_file:
+            _run_scorers_file(settings.scorers_file, settings.scorers_digest)
         self.tagger = LakeTagger(folder, settings.images_dirs, settings.batch_size, settings.compute_scores)
 
     def tag(self, number: int, stretch: Stretch) -> PartCounts:
@@ -74,7 +82,7 @@ class TaggingJob:
 
     Args:
         inputs: Files, folders and patterns of files.
-        settings: What is to be done; `model_digest` is found out here.
+        settings: What is to be done; both checksums are found out here.
         posts_per_part: Rows of the input that become one part.
 
     Attributes:
@@ -85,13 +93,14 @@ class TaggingJob:
 
     Raises:
         FileExistsError: If the output folder holds something else.
-        FileNotFoundError: If an input or the folder of pictures is not there.
+        FileNotFoundError: If an input, the folder of pictures or the file of scorers is not there.
         ValueError: If an input or the model cannot be read.
     """
 
     def __init__(self, inputs: Sequence[str], settings: TaggingSettings, posts_per_part: int):
         _, digest = find_model(settings.model, settings.revision)
-        self.settings = replace(settings, model_digest=digest)
+        scorers_digest = _file_digest(settings.scorers_file) if settings.scorers_file else None
+        self.settings = replace(settings, model_digest=digest, scorers_digest=scorers_digest)
         self.parts = TaggedParts(settings.output_dir)
         files, self.stretches = [], []
         for path in find_files(inputs, settings.output_dir):
@@ -102,6 +111,7 @@ class TaggingJob:
             {
                 "files": files,
                 "model": digest,
+                "scorers_file": scorers_digest,
                 "images_dirs": settings.images_dirs,
                 "compute_scores": settings.compute_scores,
                 "posts_per_part": posts_per_part,
@@ -114,3 +124,19 @@ class TaggingJob:
     def todo(self) -> list[tuple[int, Stretch]]:
         """The stretches that are not done yet, with their numbers."""
         return [(number, stretch) for number, stretch in enumerate(self.stretches) if number not in self.done]
+
+
+def _run_scorers_file(path: str, digest: str | None) -> None:
+    """Let a user's file register its scorers."""
+    if _file_digest(path) != digest:
+        raise ValueError(f"The file of scorers {path!r} is another one here than where the run was started.")
+    try:
+        runpy.run_path(path)
+    except Exception as error:  # a user's own; in words, for a cluster would begin again and again
+        raise ValueError(f"The file of scorers {path!r} fails with {type(error).__name__}: {error}") from error
+
+
+def _file_digest(path: str) -> str:
+    """The SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

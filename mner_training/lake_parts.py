@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mner_training.versions import package_versions
@@ -40,6 +41,7 @@ SCHEMA = pa.schema(
         ("tags", pa.list_(pa.string())),
         ("entities", pa.list_(pa.struct(_ENTITY))),
         ("images", pa.list_(pa.struct(_IMAGE))),
+        ("unscored", pa.int64()),
         ("error", pa.string()),
     ]
 )
@@ -56,6 +58,8 @@ class PartCounts(NamedTuple):
     """Its rows."""
     failed: int
     """Those of them that have an error."""
+    unscored: int
+    """Pictures without a score that was to be computed."""
 
 
 class TaggedParts:
@@ -114,14 +118,17 @@ class TaggedParts:
         """
         path = self.path(number)
         try:
-            metadata = pq.read_metadata(path)
+            with pq.ParquetFile(path) as file:
+                metadata = file.metadata
+                unscored = pc.sum(file.read(columns=["unscored"])["unscored"], min_count=0).as_py()
         except FileNotFoundError:
             return None
         except (pa.ArrowException, OSError) as error:
             raise ValueError(f"{path} cannot be read: {error}. Remove it to have it written anew.") from error
         column = metadata.schema.names.index("error")
         groups = [metadata.row_group(group).column(column) for group in range(metadata.num_row_groups)]
-        return PartCounts(metadata.num_rows, metadata.num_rows - sum(group.statistics.null_count for group in groups))
+        without_error = sum(group.statistics.null_count for group in groups)
+        return PartCounts(metadata.num_rows, metadata.num_rows - without_error, unscored)
 
     def write(self, number: int, rows: Iterable[Mapping[str, Any]]) -> PartCounts:
         """Write a part, with memory for a thousand rows.
@@ -136,7 +143,7 @@ class TaggedParts:
         path = self.path(number)
         # a name of its own: a worker that was given up for dead may still be writing the same part
         unfinished = self.folder / f"{_UNFINISHED}{path.name}-{os.getpid()}-{uuid.uuid4().hex}"
-        posts = failed = 0
+        posts = failed = unscored = 0
         rows = iter(rows)
         try:
             with open(unfinished, "wb") as file:
@@ -145,12 +152,13 @@ class TaggedParts:
                         writer.write_table(pa.Table.from_pylist(group, schema=SCHEMA))
                         posts += len(group)
                         failed += sum(row["error"] is not None for row in group)
+                        unscored += sum(row["unscored"] or 0 for row in group)
                 file.flush()
                 os.fsync(file.fileno())
             unfinished.replace(path)
         finally:
             unfinished.unlink(missing_ok=True)
-        return PartCounts(posts, failed)
+        return PartCounts(posts, failed, unscored)
 
     def finish(self, number: int) -> PartCounts:
         """Record that all parts are there, and remove what killed runs have left.
@@ -167,7 +175,7 @@ class TaggedParts:
         counts = [self.count(part) for part in range(number)]
         if None in counts:
             raise FileNotFoundError(f"{self.path(counts.index(None))} is gone. Run it again to have it written anew.")
-        total = PartCounts(sum(count.posts for count in counts), sum(count.failed for count in counts))
+        total = PartCounts(*map(sum, zip(*counts, strict=True))) if counts else PartCounts(0, 0, 0)
         self._write_record(self._read_record()["made_from"], total._asdict() | {"parts": number})
         for path in self.folder.glob(f"{_UNFINISHED}*"):
             path.unlink(missing_ok=True)

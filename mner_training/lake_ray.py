@@ -70,7 +70,7 @@ def tag_with_ray(
         for row in counts.iter_rows():
             if row["problem"]:
                 raise ValueError(row["problem"])
-            yield row["number"], PartCounts(row["posts"], row["failed"])
+            yield row["number"], PartCounts(*(row[name] for name in PartCounts._fields))
     except ray.exceptions.RayError as error:
         raise ValueError(f"The cluster failed; the same command takes the run up again. {error}") from error
     finally:

@@ -17,6 +17,7 @@ from mner_training.lake_files import TEXT_COLUMNS
 from mner_training.lake_reading import Reading
 from mner_training.public_files import CONFIG_FILES, TOKENIZER_FILES, WEIGHTS
 from modeling_iqcr import IQCRConfig, IQCRForTokenClassification, MultimodalNERPipeline
+from modeling_iqcr.pipeline_posts import SCORES
 from processing_iqcr import IQCRProcessor
 
 logger = logging.get_logger(__name__)
@@ -58,6 +59,11 @@ class LakeTagger:
         self.pictures = _Pictures(images_dirs, processor.max_images if model.config.use_images else 0)
         self.batch_size = batch_size
         self.compute_scores = compute_scores
+        self.computed = [
+            (column, name)
+            for column, (scorer, switch, name) in SCORES.items()
+            if compute_scores and getattr(processor, scorer) is not None and getattr(model.config, switch)
+        ]
 
     def rows(self, readings: Iterable[Reading]) -> Iterator[dict[str, Any]]:
         """Tag posts.
@@ -105,7 +111,7 @@ class LakeTagger:
                 if isinstance(outcome, Exception):
                     rows[number]["error"] = f"{readings[number].where}: {type(outcome).__name__}: {outcome}"
                 else:
-                    rows[number] |= outcome
+                    rows[number] |= outcome | {"unscored": self._count_unscored(readings[number].post, outcome)}
         _require_some_success(outcomes)
         return rows
 
@@ -121,6 +127,12 @@ class LakeTagger:
             problem = f"{type(error).__name__}: {error}"
         logger.warning("A batch of %d posts failed and is repeated post by post. %s", len(prepared), problem)
         return [outcome for post in prepared for outcome in self._try([post])]
+
+    def _count_unscored(self, post: dict[str, Any], answer: dict[str, Any]) -> int:
+        """Pictures that the model saw without a score that a scorer was to give."""
+        names = [name for column, name in self.computed if post.get(column) is None]
+        seen = [image for image in answer["images"] if image["weight"] is not None]
+        return sum(any(image[name] is None for name in names) for image in seen)
 
     def _prepare(self, reading: Reading) -> dict[str, Any]:
         """A post as the pipeline's `preprocess` gives it, called by its place in its errors."""
@@ -227,7 +239,7 @@ def _decides(name: str) -> bool:
 
 def _empty_row(reading: Reading) -> dict[str, Any]:
     """The row of a post that has no answer yet."""
-    answer = dict.fromkeys(("id", "text", "words", "tags", "entities", "images"))
+    answer = dict.fromkeys(("id", "text", "words", "tags", "entities", "images", "unscored"))
     return {"file": reading.path, "row": reading.row, **answer, "error": reading.error}
 
 

@@ -30,11 +30,11 @@ def main(argv: list[str] | None = None) -> PartCounts:
         argv: The arguments; ``None`` takes those of the command line.
 
     Returns:
-        How many posts the output holds, and how many of them have an error.
+        How many posts the output holds, how many of them have an error, and how many pictures lack a score.
 
     Raises:
         FileExistsError: If the output folder holds something else.
-        FileNotFoundError: If an input is not there.
+        FileNotFoundError: If an input or the file of scorers is not there.
         ImportError: If Ray is wanted and not installed.
         ValueError: If an input or the model cannot be read, or arguments do not fit together.
     """
@@ -46,6 +46,7 @@ def main(argv: list[str] | None = None) -> PartCounts:
         images_dirs=tuple(arguments.images_dirs),
         batch_size=arguments.batch_size,
         compute_scores=not arguments.without_scores,
+        scorers_file=arguments.scorers_file,
     )
     job = TaggingJob(arguments.inputs, settings, arguments.posts_per_part)
     unread = unread_columns([stretch for stretch in job.stretches if stretch.first == 1])
@@ -65,6 +66,8 @@ def main(argv: list[str] | None = None) -> PartCounts:
     print(f"Tagged: {total.posts:,} posts in {len(job.stretches):,} parts.")
     if total.failed:
         print(f"Of these {total.failed:,} could not be read or tagged; the column `error` says why.")
+    if total.unscored:
+        print(f"{total.unscored:,} pictures lack a score that was to be computed; see the warnings, and `unscored`.")
     print(f"Written: {arguments.output_dir}")
     return total
 
@@ -99,6 +102,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--without_scores", action="store_true", help="Take scores that posts do not give for missing."
     )
     parser.add_argument(
+        "--scorers_file", help="Python file of yours that is run first: it registers scorers of your own."
+    )
+    parser.add_argument(
         "--ray",
         nargs="?",
         const=LOCAL,
@@ -109,6 +115,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--workers", type=positive, help="With --ray: workers. Default: one a GPU, else one a machine."
     )
     arguments = parser.parse_args(argv)
+    if arguments.scorers_file and arguments.without_scores:
+        parser.error("--scorers_file is for scores that are computed, and --without_scores computes none.")
     if arguments.workers and arguments.ray is None:
         parser.error("--workers is for --ray: without it there is one worker, this process.")
     return arguments

@@ -82,7 +82,7 @@ def test_every_post_once_in_its_order(tagged, lake):
     assert rows[3]["error"].startswith("posts/a.jsonl:4: the line cannot be read as JSON")
     assert rows[4]["error"].startswith("Post 'posts/a.jsonl:7', image 0: '4.png' is in none of the image roots")
     assert len(parts(folder)) == NUM_PARTS
-    assert counts == (len(rows), 2)
+    assert counts == (len(rows), 2, 0)
     assert f"Tagged: {len(rows)} posts in {NUM_PARTS} parts." in printed
     assert "Of these 2 could not be read or tagged; the column `error` says why." in printed
     assert "Columns that are not read, and not in the output: ner_tags, source, url." in printed
@@ -144,3 +144,63 @@ def test_workers_are_for_ray(output, capsys):
     with pytest.raises(SystemExit):
         run(output, "--batch_size", "0")
     assert "must be at least 1, got 0" in capsys.readouterr().err
+
+
+SCORERS_FILE = """
+from processing_iqcr.scorers import register_quality_scorer
+
+register_quality_scorer("of a file", lambda images: [0.25] * len(images), version="1")
+"""
+
+
+@pytest.fixture
+def scored_lake(lake, tmp_path, monkeypatch):
+    """A copy of the lake, as the current folder, whose model names a scorer that is in a file."""
+    shutil.copytree(lake, tmp_path / "lake")
+    monkeypatch.chdir(tmp_path / "lake")
+    config = json.loads(Path("model/processor_config.json").read_text())
+    Path("model/processor_config.json").write_text(json.dumps(config | {"quality_scorer": {"name": "of a file"}}))
+    Path("scorers.py").write_text(SCORERS_FILE)
+    monkeypatch.setattr("processing_iqcr.scorers._registered", {})
+    return tmp_path / "lake"
+
+
+def run_scored(output: Path, *flags: str) -> PartCounts:
+    arguments = ["posts/a.jsonl", "--model", "model", "--images_dirs", "pictures", "--output_dir", str(output)]
+    return tag_posts.main([*arguments, *flags])
+
+
+def qualities(output: Path) -> list[float | None]:
+    return [image["quality"] for row in read(output) for image in row["images"] or ()]
+
+
+def test_a_scorer_that_is_not_there_is_reported(scored_lake, tmp_path, capsys):
+    counts = run_scored(tmp_path / "out")
+    number = len(qualities(tmp_path / "out"))
+    assert (counts.unscored, set(qualities(tmp_path / "out"))) == (number, {None})
+    assert f"{number} pictures lack a score that was to be computed" in capsys.readouterr().out
+    assert json.loads((tmp_path / "out" / "_tagging.json").read_text())["result"]["unscored"] == number
+    assert run_scored(tmp_path / "out") == counts  # also when all is done
+    assert run_scored(tmp_path / "other", "--without_scores").unscored == 0
+
+
+def test_scorers_of_a_file(scored_lake, tmp_path, capsys):
+    counts = run_scored(tmp_path / "out", "--scorers_file", "scorers.py")
+    assert (counts.unscored, set(qualities(tmp_path / "out"))) == (0, {0.25})
+    assert "lack a score" not in capsys.readouterr().out
+    with pytest.raises(FileExistsError, match="holds a tagging that differs in 'scorers_file'"):
+        run_scored(tmp_path / "out")
+    Path("scorers.py").write_text(SCORERS_FILE.replace("0.25", "0.5"))
+    with pytest.raises(FileExistsError, match="holds a tagging that differs in 'scorers_file'"):
+        run_scored(tmp_path / "out", "--scorers_file", "scorers.py")
+
+
+def test_a_file_of_scorers_that_cannot_be_run_ends_the_run(scored_lake, tmp_path, capsys):
+    with pytest.raises(FileNotFoundError, match=r"none\.py"):
+        run_scored(tmp_path / "out", "--scorers_file", "none.py")
+    Path("scorers.py").write_text("import no_such_module")
+    with pytest.raises(ValueError, match=r"'scorers.py' fails with ModuleNotFoundError: No module named 'no_such"):
+        run_scored(tmp_path / "out", "--scorers_file", "scorers.py")
+    with pytest.raises(SystemExit):
+        run_scored(tmp_path / "out", "--scorers_file", "scorers.py", "--without_scores")
+    assert "--without_scores computes none" in capsys.readouterr().err

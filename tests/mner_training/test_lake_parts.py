@@ -40,16 +40,25 @@ def names(parts) -> set[str]:
 def test_rows_come_back_as_they_were(parts, monkeypatch):
     monkeypatch.setattr("mner_training.lake_parts._ROWS_PER_GROUP", 3)
     rows = make_rows(8, failing=(2, 8))
-    assert parts.write(0, iter(rows)) == (8, 2)
-    assert parts.count(0) == (8, 2)
+    assert parts.write(0, iter(rows)) == (8, 2, 0)
+    assert parts.count(0) == (8, 2, 0)
     assert pq.read_metadata(parts.path(0)).num_row_groups == 3
     assert pq.read_table(parts.path(0)).to_pylist() == rows
     assert parts.count(1) is None
 
 
+def test_pictures_without_a_score_are_counted(parts):
+    unscored = [0, 2, None, 1, 0]
+    rows = [row | {"unscored": number} for row, number in zip(make_rows(5), unscored, strict=True)]
+    assert parts.write(0, rows) == parts.count(0) == (5, 0, 3)
+    parts.write(1, rows[:2])
+    assert parts.finish(2) == (7, 0, 5)
+    assert json.loads((parts.folder / RECORD_FILE).read_text())["result"]["unscored"] == 5
+
+
 def test_a_part_without_a_post_is_a_part(parts):
-    assert parts.write(0, []) == (0, 0)
-    assert parts.count(0) == (0, 0)
+    assert parts.write(0, []) == (0, 0, 0)
+    assert parts.count(0) == (0, 0, 0)
     assert pq.read_schema(parts.path(0)).equals(SCHEMA)
 
 
@@ -57,10 +66,15 @@ def test_the_folder_is_one_table_to_pyarrow_and_to_datasets(parts, tmp_path):
     rows = make_rows(5)
     parts.write(0, rows[:3])
     parts.write(1, rows[3:])
-    assert parts.finish(2) == (5, 0)
+    assert parts.finish(2) == (5, 0, 0)
     assert pq.read_table(parts.folder).to_pylist() == rows
     assert load_dataset(str(parts.folder), split="train").to_list() == rows
-    assert json.loads((parts.folder / RECORD_FILE).read_text())["result"] == {"posts": 5, "failed": 0, "parts": 2}
+    assert json.loads((parts.folder / RECORD_FILE).read_text())["result"] == {
+        "posts": 5,
+        "failed": 0,
+        "unscored": 0,
+        "parts": 2,
+    }
 
 
 def test_a_part_that_is_not_finished_has_no_name(parts):
@@ -80,10 +94,10 @@ def test_two_writers_of_one_part_leave_one(parts):
 
     def overtaken():
         yield rows[0]
-        assert parts.write(0, rows) == (3, 0)
+        assert parts.write(0, rows) == (3, 0, 0)
         yield from rows[1:]
 
-    assert parts.write(0, overtaken()) == (3, 0)
+    assert parts.write(0, overtaken()) == (3, 0, 0)
     assert names(parts) == {RECORD_FILE, "part-000000.parquet"}
     assert pq.read_table(parts.path(0)).to_pylist() == rows
 
@@ -91,7 +105,7 @@ def test_two_writers_of_one_part_leave_one(parts):
 def test_the_same_run_takes_a_folder_up(parts):
     parts.write(0, make_rows(2))
     TaggedParts(parts.folder).open(dict(MADE_FROM))
-    assert parts.count(0) == (2, 0)
+    assert parts.count(0) == (2, 0, 0)
 
 
 def test_no_tagging_is_whole_without_all_of_its_parts(parts):

@@ -1,7 +1,6 @@
 """Rows of a lake against the pipeline, one post after the other; and posts that cannot be read, among others."""
 
 import json
-import logging
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -351,24 +350,62 @@ def test_posts_of_like_length_share_a_batch(tagger, monkeypatch):
     assert batches == [[1, 2, 3, 4], [6, 7, 8, 9]]
 
 
-def test_scores_are_computed_as_the_pipeline_does(make_lively_model, tiny_processor, pictures, tmp_path, caplog):
+@pytest.fixture
+def save_scored_model(make_lively_model, tiny_processor, tmp_path):
+    """Save a model whose processor names a scorer of quality; its folder."""
+
+    def save(scorer: str, **config) -> str:
+        processor = IQCRProcessor(
+            tiny_processor.image_processor,
+            tiny_processor.tokenizer,
+            max_length=32,
+            window_overlap=8,
+            quality_scorer={"name": scorer},
+        )
+        make_lively_model(3, **config).save_pretrained(tmp_path)
+        processor.save_pretrained(tmp_path)
+        return str(tmp_path)
+
+    return save
+
+
+def test_scores_are_computed_as_the_pipeline_does(save_scored_model, pictures):
     register_quality_scorer("for the lake", lambda images: [0.25] * len(images), version="1")
-    processor = IQCRProcessor(
-        tiny_processor.image_processor,
-        tiny_processor.tokenizer,
-        max_length=32,
-        window_overlap=8,
-        quality_scorer={"name": "for the lake"},
-    )
-    make_lively_model(3).save_pretrained(tmp_path)
-    processor.save_pretrained(tmp_path)
+    folder = save_scored_model("for the lake")
     post = {"text": "paris", "images": ["0.png"]}
     given_scores = post | {"quality_scores": [0.75]}
-    with caplog.at_level(logging.WARNING):
-        computed, as_given = tag(LakeTagger(str(tmp_path), [str(pictures)], 4, True), post, given_scores)
+    computed, as_given = tag(LakeTagger(folder, [str(pictures)], 4, True), post, given_scores)
     assert (computed["images"][0]["quality"], as_given["images"][0]["quality"]) == (0.25, 0.75)
-    (missing,) = tag(LakeTagger(str(tmp_path), [str(pictures)], 4, False), post)
+    (missing,) = tag(LakeTagger(folder, [str(pictures)], 4, False), post)
     assert missing["images"][0]["quality"] is None
+    # relevance has no scorer, and without scores none was to give one
+    assert [row["unscored"] for row in (computed, as_given, missing)] == [0, 0, 0]
+
+
+UNSCORED = [
+    ({"images": ["0.png", "1.png"]}, 2),
+    ({"images": []}, 0),
+    ({"images": ["0.png"] * 5 + ["none.png"]}, 4),  # the model looks at four
+    ({"images": ["0.png", "1.png"], "quality_scores": [0.5, None]}, 0),  # whoever gives scores says so himself
+    ({"images": ["0.png", "1.png"], "relevance_scores": [0.5, None]}, 2),
+    ({"images": ["none.png"]}, None),
+]
+
+
+def test_pictures_without_the_score_of_a_scorer_are_counted(save_scored_model, pictures):
+    posts = [{"text": "paris wins"} | post for post, _ in UNSCORED] + [{"text": " ", "images": ["0.png"]}]
+    rows = tag(LakeTagger(save_scored_model("not registered"), [str(pictures)], 4, True), *posts)
+    assert [row["unscored"] for row in rows] == [number for _, number in UNSCORED] + [0]
+    # a model that makes no use of quality wants none
+    rows = tag(LakeTagger(save_scored_model("not registered", use_quality=False), [str(pictures)], 4, True), *posts)
+    assert not any(row["unscored"] for row in rows)
+
+
+def test_a_picture_that_its_scorer_cannot_score_is_counted(save_scored_model, pictures):
+    register_quality_scorer("for the lake", lambda images: [2.0, 0.5][: len(images)], version="1")
+    tagger = LakeTagger(save_scored_model("for the lake"), [str(pictures)], 4, True)
+    (row,) = tag(tagger, {"text": "paris", "images": ["0.png", "1.png"]})
+    assert ([image["quality"] for image in row["images"]], row["unscored"]) == ([None, 0.5], 1)
 
 
 def test_a_picture_of_a_data_set_is_read(tagger, ner, make_posts, tmp_path):
