@@ -224,3 +224,5 @@ class SearchArguments:
         self.search_space = read_object(self.search_space, "search_space")
         if self.search_trials < 1:
             raise ValueError(f"`search_trials` must be at least 1, got {self.search_trials}.")
+        if self.search_hours is not None and not self.search_hours > 0:
+            raise ValueError(f"`search_hours` must be more than 0, got {self.search_hours}.")

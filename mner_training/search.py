@@ -127,7 +127,7 @@ def run_search(
         What ``search.json`` holds.
 
     Raises:
-        ValueError: If the folder holds a search for something else.
+        ValueError: If the folder holds a search for something else, or the time was over before the first trial.
     """
     optuna = _import_optuna()
     args, folder = trainer.args, Path(trainer.args.output_dir)
@@ -156,10 +156,9 @@ def run_search(
             pruner=optuna.pruners.MedianPruner(),
             **place,
         )
-        result = _result(study.get_trials(states=done), args, search)
-        write_json(folder / BEST_RECIPE, _best_recipe(recipe, result, folder))
-        write_json(folder / SEARCH_FILE, result)
-    return json.loads((folder / SEARCH_FILE).read_text(encoding="utf-8"))
+        _write_results(study.get_trials(states=done), args, search, recipe)
+    # Once more: a search may have been killed behind its last trial and before these files.
+    return _write_results(study.get_trials(states=done), args, search, recipe)
 
 
 def make_recipe(parts: Sequence[Any], asked: dict[str, Any], args: MNERTrainingArguments) -> dict[str, Any]:
@@ -180,6 +179,18 @@ def make_recipe(parts: Sequence[Any], asked: dict[str, Any], args: MNERTrainingA
     usual = type(args)(output_dir=args.output_dir, use_cpu=args.use_cpu).to_dict() | {"use_cpu": False}
     given = {name: value for name, value in asked.items() if value != usual.get(name) and value is not None}
     return recipe | {name: value for name, value in given.items() if name not in _NOT_IN_RECIPE}
+
+
+def _write_results(
+    trials: Sequence[Any], args: MNERTrainingArguments, search: SearchArguments, recipe: dict[str, Any]
+) -> dict[str, Any]:
+    """Write what came of the trials so far."""
+    if not any(trial.state.name == "COMPLETE" for trial in trials):
+        raise ValueError("No training of this search is complete, so none is the best. Give it more `search_hours`.")
+    folder, result = Path(args.output_dir), _result(trials, args, search)
+    write_json(folder / BEST_RECIPE, _best_recipe(recipe, result, folder))
+    write_json(folder / SEARCH_FILE, result)
+    return json.loads(json.dumps(result))
 
 
 def _result(trials: Sequence[Any], args: MNERTrainingArguments, search: SearchArguments) -> dict[str, Any]:

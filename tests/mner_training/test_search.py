@@ -7,7 +7,7 @@ import pytest
 from transformers.trainer_utils import HPSearchBackend
 
 from mner_training.recipes import parse_arguments
-from mner_training.search import Trials, make_recipe, prepare_search
+from mner_training.search import Trials, make_recipe, prepare_search, run_search
 from mner_training.search_space import (
     SEARCHED_ARGUMENTS,
     check_model_values,
@@ -45,6 +45,9 @@ def test_space_of_a_recipe_arrives_as_it_stands(tmp_path):
     assert (search.search_space, search.search, search.search_trials) == (SPACE, True, 3)
     with pytest.raises(ValueError, match="`search_trials` must be at least 1, got 0"):
         parse_arguments([*START, "--search_trials", "0"])
+    for hours in ("0", "-1", "nan"):
+        with pytest.raises(ValueError, match=f"`search_hours` must be more than 0, got {hours}"):
+            parse_arguments([*START, "--search_hours", hours])
 
 
 @pytest.mark.parametrize(
@@ -174,6 +177,38 @@ def test_trial_is_asked_for_each_value_in_its_form():
     arguments, fields = split_values(seen[0])
     assert set(fields) == {"dropout", "use_crf"}
     assert set(arguments) == set(SPACE) - {"model_config.dropout", "model_config.use_crf"}
+
+
+def test_search_that_is_over_before_its_first_trial_says_so(make_model, tmp_path):
+    training, search = prepare("--search_hours", "1e-12", "--output_dir", str(tmp_path))
+    trainer = MNERTrainer(model=make_model(), args=training, eval_dataset=[])
+    trials = Trials(None, training, SPACE, None, None, make_model().config)
+    with pytest.raises(ValueError, match=r"No training of this search is complete.*`search_hours`"):
+        run_search(trainer, trials, search, {})
+
+
+@pytest.mark.parametrize("left", [None, '{"best": "of an earlier trial"}'])
+def test_search_that_was_killed_behind_its_last_trial_writes_its_results(make_model, tmp_path, left):
+    space = {"learning_rate": {"low": 0.0, "high": 1.0}}
+    training, search = prepare("--search_trials", "2", "--output_dir", str(tmp_path), space=space)
+    study = optuna.create_study(
+        storage=f"sqlite:///{tmp_path / 'search.db'}", study_name="search", direction="maximize"
+    )
+    for figure in (0.5, 0.25):
+        trial = study.ask()
+        trial.suggest_float("learning_rate", 0.0, 1.0)
+        study.tell(trial, figure)
+    files = [tmp_path / "search.json", tmp_path / "best_recipe.json"]
+    for file in files if left else ():
+        file.write_text(left)
+    trainer = MNERTrainer(model=make_model(), args=training, eval_dataset=[])
+    trials = Trials(None, training, space, None, None, make_model().config)
+    result = run_search(trainer, trials, search, {"dataset": "posts"})
+    written, recipe = (json.loads(file.read_text()) for file in files)
+    assert written == result
+    assert [trial["value"] for trial in result["trials"]] == [0.5, 0.25]
+    assert (result["best"]["value"], result["best"]["values"]) == (0.5, study.trials[0].params)
+    assert (recipe["dataset"], recipe["learning_rate"]) == ("posts", study.trials[0].params["learning_rate"])
 
 
 def test_recipe_of_a_run_is_that_run(tmp_path):
