@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields
@@ -104,7 +105,10 @@ class Trials:
     def objective(self, metrics: dict[str, float]) -> float:
         """The best figure of the trial so far: a run ends with its best checkpoint, so this is what it would reach."""
         name = self.args.metric_for_best_model
-        self.reached.append(metrics[name if name.startswith("eval_") else f"eval_{name}"])
+        figure = metrics[name if name.startswith("eval_") else f"eval_{name}"]
+        if math.isnan(figure):  # which Optuna refuses: the trial would fail, and be done again for ever
+            figure = -math.inf if self.args.greater_is_better else math.inf
+        self.reached.append(figure)
         return max(self.reached) if self.args.greater_is_better else min(self.reached)
 
 

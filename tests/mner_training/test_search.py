@@ -1,6 +1,7 @@
 """What a search may vary, what it makes of a trial, and the recipe of the best."""
 
 import json
+import math
 
 import optuna
 import pytest
@@ -147,7 +148,11 @@ def test_trial_trains_with_its_values(make_model, tmp_path):
 
 @pytest.mark.parametrize(
     ("metric", "figures", "reached"),
-    [("f1", [0.2, 0.6, 0.5], [0.2, 0.6, 0.6]), ("eval_loss", [3.0, 1.0, 2.0], [3.0, 1.0, 1.0])],
+    [
+        ("f1", [0.2, 0.6, 0.5], [0.2, 0.6, 0.6]),
+        ("eval_loss", [3.0, 1.0, 2.0], [3.0, 1.0, 1.0]),
+        ("loss", [math.nan, 3.0, math.nan], [math.inf, 3.0, 3.0]),  # a training that diverged
+    ],
 )
 def test_trial_reaches_its_best_evaluation(make_model, metric, figures, reached):
     training, search = prepare("--metric_for_best_model", metric)
