@@ -92,7 +92,7 @@ class _RayWorker:
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Tag one stretch; what should end the run is a sentence, for Ray would wrap the error in pages of its own."""
-        number, counts, problem = row["number"], PartCounts(0, 0), self.problem
+        number, counts, problem = row["number"], PartCounts(0, 0, 0), self.problem
         try:
             if self.worker:
                 counts = self.worker.tag(number, Stretch(**{name: row[name] for name in Stretch._fields}))

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -205,3 +206,20 @@ def test_a_killed_run_is_taken_up(lake, alone, tmp_path):
     assert {name: tagging.parts()[name] for name in done} == done
     assert not tagging.unfinished()
     assert_same(tagging.rows(), alone.rows())
+
+
+def test_workers_of_a_cluster_run_the_file_of_scorers(lake, tmp_path):
+    config = json.loads((lake / "model" / "processor_config.json").read_text())
+    shutil.copytree(lake / "model", tmp_path / "model")
+    scorer = {"quality_scorer": {"name": "of a file"}}
+    (tmp_path / "model" / "processor_config.json").write_text(json.dumps(config | scorer))
+    (tmp_path / "scorers.py").write_text(
+        "from processing_iqcr.scorers import register_quality_scorer\n"
+        'register_quality_scorer("of a file", lambda images: [0.25] * len(images), version="1")\n'
+    )
+    (tmp_path / "posts.jsonl").write_text('{"text": "in paris", "images": ["0.png"]}\n' * 4)
+    command = [sys.executable, SCRIPT, "posts.jsonl", "--model", "model", "--images_dirs", str(lake / "pictures")]
+    command += ["--output_dir", "out", "--posts_per_part", "1", "--scorers_file", "scorers.py", "--ray"]
+    subprocess.run([*command, "--workers", "2"], cwd=tmp_path, check=True, timeout=200)
+    rows = pq.read_table(tmp_path / "out").to_pylist()
+    assert [(row["images"][0]["quality"], row["unscored"]) for row in rows] == [(0.25, 0)] * 4
