@@ -23,7 +23,7 @@ from mner_training.metrics import headline
 from mner_training.missing_scores import add_missing_scores
 from mner_training.model_card import CARD_FILE, make_model_card
 from mner_training.recipes import parse_arguments
-from mner_training.report import run_record, write_json, write_predictions
+from mner_training.report import resumed_record, run_record, write_json, write_predictions
 from mner_training.search import Trials, make_recipe, prepare_search, run_search
 from mner_training.trainer import MNERTrainer
 
@@ -110,7 +110,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         recipe = {name: value for part in arguments for name, value in vars(part).items()} | args.to_dict()
         data = {split.name: describe_split(split) for split in splits.values()}
         data["corpus"] = corpus | {"scores": scores}
-        write_json(output_dir / "run.json", run_record(recipe, data))
+        resumed = {"resumed": resumed_record(resume, recipe, data)} if resume else {}
+        write_json(output_dir / "run.json", run_record(recipe, data) | resumed)
 
     if trials:
         return run_search(trainer, trials, search, make_recipe((model_args, data_args, scoring_args), asked, args))

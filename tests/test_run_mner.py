@@ -297,6 +297,20 @@ class TestRepeating:
         assert weights(tmp_path / "run" / last) == weights(folder / last)
         assert scores(resumed, "test_") == scores(results, "test_")
 
+    def test_run_that_goes_on_with_another_recipe_says_so_in_its_record(self, trained, start, tmp_path):
+        folder, _ = trained
+        last = max(folder.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+        shutil.copytree(last, tmp_path / "run" / last.name)
+        shutil.copy(folder / "run.json", tmp_path / "run")
+        before = json.loads((folder / "run.json").read_text())["recipe"]
+        self.run(start, tmp_path / "run", "--resume_from_checkpoint", "last", "--seed", "9")
+        record = json.loads((tmp_path / "run" / "run.json").read_text())
+        assert record["recipe"]["seed"] == 9
+        (resumed,) = record["resumed"]
+        assert resumed["checkpoint"] == str(tmp_path / "run" / last.name)
+        assert resumed["changed"]["seed"] == [before["seed"], 9]
+        assert not {"dataset", "training posts", "text_backbone"} & set(resumed["changed"])
+
     def test_nothing_to_resume_begins_at_the_beginning(self, start, tmp_path):
         resumed = self.run(start, tmp_path / "resumed", "--resume_from_checkpoint", "last")
         assert resumed == self.run(start, tmp_path / "plain")

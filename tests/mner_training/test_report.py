@@ -6,10 +6,12 @@ import sys
 
 import pytest
 from datasets import Dataset
+from transformers.utils import logging as transformers_logging
 
 from mner_training import versions
 from mner_training.data import EncodedSplit
-from mner_training.report import run_record, write_json, write_predictions
+from mner_training.recipes import parse_arguments
+from mner_training.report import resumed_record, run_record, write_json, write_predictions
 from mner_training.trainer import TaggedPost
 from processing_iqcr.decoding import PostPrediction
 from processing_iqcr.entities import Entity
@@ -135,3 +137,63 @@ def test_commit_of_the_source_tree_alone(tmp_path, monkeypatch):
     assert len(commit) == 40
     (package / "versions.py").write_text("changed")
     assert versions.source_commit() == commit + "+"
+
+
+class TestTakenUp:
+    """What is recorded and said of a run that goes on from a checkpoint."""
+
+    def arguments(self, *flags: str) -> dict:
+        model, data, training, *_ = parse_arguments(["--text_backbone", "me/bert", "--dataset", "posts", *flags])
+        return vars(model) | vars(data) | training.to_dict()
+
+    def go_on(self, folder, *flags: str, posts: str = "a1", earlier: dict | None = None) -> list[dict]:
+        """The record of a run with `flags`, which goes on from one without."""
+        data = {"train": {"sha256": "a1"}}
+        write_json(folder / "run.json", run_record(self.arguments(), data) | (earlier or {}))
+        return resumed_record(folder / "checkpoint-3", self.arguments(*flags), {"train": {"sha256": posts}})
+
+    @pytest.fixture
+    def warnings(self, caplog, monkeypatch):
+        monkeypatch.setattr(transformers_logging.get_logger("transformers"), "propagate", True)
+        monkeypatch.setattr(transformers_logging.get_logger("mner_training"), "propagate", True)
+        return caplog
+
+    @pytest.mark.parametrize(
+        ("name", "value", "before", "now"),
+        [
+            ("learning_rate", "0.001", 5e-5, 1e-3),
+            ("seed", "7", 42, 7),
+            ("dataset", "others", "posts", "others"),
+            ("model_config", '{"use_gate": false}', {}, {"use_gate": False}),
+            ("lr_scheduler_type", "cosine", "linear", "cosine"),
+            ("num_train_epochs", "2", 3.0, 2.0),
+        ],
+    )
+    def test_other_training_is_recorded_and_said(self, tmp_path, warnings, name, value, before, now):
+        record = self.go_on(tmp_path, f"--{name}", value)
+        assert record == [{"checkpoint": str(tmp_path / "checkpoint-3"), "changed": {name: [before, now]}}]
+        (line,) = warnings.messages
+        assert f"{tmp_path}/checkpoint-3 was trained with other arguments" in line
+        assert f": {name} was {before!r} and is {now!r}. " in line
+
+    def test_other_posts_of_the_same_name(self, tmp_path, warnings):
+        assert self.go_on(tmp_path, posts="b2")[0]["changed"] == {"training posts": ["a1", "b2"]}
+        assert "training posts was 'a1' and is 'b2'" in warnings.text
+
+    def test_longer_training_is_recorded_alone(self, tmp_path, warnings):
+        assert self.go_on(tmp_path, "--num_train_epochs", "5")[0]["changed"] == {"num_train_epochs": [3.0, 5.0]}
+        assert not warnings.messages
+
+    def test_what_does_not_train_may_differ(self, tmp_path, warnings):
+        flags = ["--output_dir", "x", "--logging_steps", "3", "--per_device_eval_batch_size", "2", "--do_predict"]
+        flags += ["--push_to_hub", "--hub_model_id", "me/x", "--dataloader_num_workers", "2", "--disable_tqdm", "true"]
+        flags += ["--resume_from_checkpoint", "last", "--run_name", "x", "--save_total_limit", "4", "--do_eval"]
+        assert self.go_on(tmp_path, *flags)[0]["changed"] == {}
+        assert not warnings.messages
+
+    def test_each_time_stays_in_the_record(self, tmp_path):
+        first = self.go_on(tmp_path, "--seed", "7")
+        assert self.go_on(tmp_path, earlier={"resumed": first})[0] == first[0]
+        (tmp_path / "run.json").unlink()
+        (only,) = resumed_record(tmp_path / "checkpoint-3", self.arguments(), {})
+        assert only["changed"] is None
