@@ -93,7 +93,7 @@ def saved_bytes(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> int:
 
 def compare_tagging(num_posts: int) -> dict:
     """Tag posts with a tiny model, and ten times as many, each in a process of its own."""
-    import scripts.tag_posts  # noqa: F401 - so that what it needs is missed here
+    import mner_training.lake_job  # noqa: F401 - so that what tagging needs is missed here
 
     rows = []
     with tempfile.TemporaryDirectory() as name:

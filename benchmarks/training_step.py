@@ -6,7 +6,7 @@ Forward and backward of IQCR-MI with RoBERTa-base and ViT-base-patch16 (random w
 of the shape of MNER-MI-Plus. The floor is the two encoders alone, on as many real sub-tokens and on the real pictures;
 the padded form encodes four pictures and 128 sub-tokens for every post. A GPU computes in bfloat16, with float32
 weights. With an NVIDIA GPU an epoch of MNER-MI-Plus's size is trained as well: batches of 16, AdamW, rows read by
-worker processes out of a file that is mapped into memory. What the Trainer does beside (schedule, logging) is left out,
+worker processes from a file that is mapped into memory. What the Trainer does beside (schedule, logging) is left out,
 and so are the first ten steps, which choose kernels and start the workers. In the steps pixels are float already.
 """
 
