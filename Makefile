@@ -16,7 +16,8 @@ demo: $(INSTALLED)  ## generate posts with pictures, train three small systems o
 	$(VENV)/bin/python scripts/demo.py
 
 # Tests never touch the network, whatever the user's settings. Two workers share the work by file; one thread each, or they fight over the cores.
-test: export OMP_NUM_THREADS := 1
+# The slow tests start processes of their own beside each other, and compare some bit for bit: one thread as well.
+test test-slow: export OMP_NUM_THREADS := 1
 test test-slow: export HF_HUB_OFFLINE := 1
 test test-slow: export HF_HUB_DISABLE_TELEMETRY := 1
 test test-slow: export TOKENIZERS_PARALLELISM := false
