@@ -1,6 +1,6 @@
 """How fast is the CRF? Loss with gradient, and decoding, beside pytorch-crf, on posts of different lengths and of one.
 
-    python benchmarks/crf.py [--rounds 9] [--output benchmarks/results/crf.json]
+    python benchmarks/crf.py [--rounds 7] [--output benchmarks/results/crf.json]
 
 A ratio is pytorch-crf's time over ours. Decoding leaves our tags in a tensor on the device, which is what a model's
 output is; pytorch-crf's are lists, so ours are measured as lists too. Counted are operations that a device would be
@@ -46,7 +46,7 @@ _NO_WORK |= {"new_empty_strided", "lift_fresh", "is_same_size"}
 def main() -> None:
     """Run the benchmark."""
     parser = make_parser(__doc__, "crf")
-    parser.add_argument("--rounds", type=int, default=9, help=f"measurements, of {CALLS} calls each (default: 9)")
+    parser.add_argument("--rounds", type=int, default=7, help=f"measurements, of {CALLS} calls each (default: 7)")
     options = parser.parse_args()
     print(f"{'device':<8}{'posts x words':<16}{'lengths':<12}{'what':<16}{'ours':>9}{'theirs':>11}  times faster")
     rows = []

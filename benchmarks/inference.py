@@ -1,6 +1,6 @@
 """What does tagging cost? Beside the two bare encoders, and with the scoring of a post's pictures, from end to end.
 
-    python benchmarks/inference.py [--rounds 7] [--without_scoring] [--output benchmarks/results/inference.json]
+    python benchmarks/inference.py [--rounds 5] [--without_scoring] [--output benchmarks/results/inference.json]
 
 IQCR-MI with RoBERTa-base and ViT-base-patch16 (random weights, which change no time) on posts of the shape of
 MNER-MI-Plus, decoding included, scores given: batches of 4 on a CPU, of 64 on a GPU (in bfloat16), and single posts on
@@ -41,7 +41,7 @@ TEXT = "Kevin Durant signs autographs at the Coffee Lab in San Francisco before 
 def main() -> None:
     """Run the benchmark."""
     parser = make_parser(__doc__, "inference")
-    parser.add_argument("--rounds", type=int, default=7, help="measurements, each of another batch (default: 7)")
+    parser.add_argument("--rounds", type=int, default=5, help="measurements, each of another batch (default: 5)")
     parser.add_argument("--without_scoring", action="store_true", help="leave out MANIQA, a minute on a CPU")
     options = parser.parse_args()
     figures = {"scores_given": [], "end_to_end": {}}

@@ -1,6 +1,6 @@
 """What do batches cost before the model sees them? Reading, decoding, padding, moving; and how to group posts.
 
-    python benchmarks/input_pipeline.py [--rounds 5] [--output benchmarks/results/input_pipeline.json]
+    python benchmarks/input_pipeline.py [--rounds 3] [--output benchmarks/results/input_pipeline.json]
 
 Posts of the shape of MNER-MI-Plus in batches of 16. Rows as a run stores them (8-bit pictures at model size, mapped
 from disk by `datasets`) beside the files that most programs decode and resize in every epoch; batches with the real
@@ -43,7 +43,7 @@ NUM_FILES = 24  # different ones, used in turn
 def main() -> None:
     """Run the benchmark."""
     parser = make_parser(__doc__, "input_pipeline")
-    parser.add_argument("--rounds", type=int, default=5, help="measurements (default: 5)")
+    parser.add_argument("--rounds", type=int, default=3, help="measurements (default: 3)")
     parser.add_argument("--num_posts", type=int, default=320, help="posts that are stored and read (default: 320)")
     options = parser.parse_args()
     if options.tiny:

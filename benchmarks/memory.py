@@ -7,7 +7,6 @@ ViT-base-patch16, beside those of the same model on posts padded to four picture
 memory that `scripts/tag_posts.py` ever has, in a process of its own, with generated posts and ten times as many.
 """
 
-import gc
 import json
 import os
 import random
@@ -37,6 +36,16 @@ NUM_POSTS = 16
 NUM_BATCHES = 2
 PICTURES = 50  # files that the generated posts share
 PICTURE_SIZE = 64
+# Runs a script, then says its peak. What the kernel tells the parent of a child would be at least the parent's own.
+_SAY_PEAK = """
+import runpy, sys
+sys.argv = sys.argv[1:]
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+finally:
+    with open("/proc/self/status") as status:
+        print("\\n" + next(line for line in status if line.startswith("VmHWM")), file=sys.stderr)
+"""
 
 
 def main() -> None:
@@ -81,13 +90,13 @@ def saved_bytes(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> int:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
             kept[storage.data_ptr()] = storage.nbytes()
-        return tensor  # which stays alive, so that no address is given out twice
+        # Stays alive, so that no address is given out twice; without its graph, which would keep itself alive.
+        return tensor.detach()
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         loss = model(**batch).loss
         total = sum(kept.values())
-    del loss
-    gc.collect()  # a graph under these hooks refers to itself
+        del loss
     return total
 
 
@@ -137,16 +146,17 @@ def write_posts(path: Path, number: int) -> None:
 
 
 def peak_memory(command: list[str | Path]) -> int:
-    """Run a Python script to its end, and give the most memory that it had, in bytes."""
-    with tempfile.TemporaryFile() as said:
+    """Run a Python script to its end, and give the most memory that it had, in bytes; on Linux."""
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as said:
         # one thread: so small a model only loses by more
         settings = os.environ | {"OMP_NUM_THREADS": "1"}
-        process = subprocess.Popen([sys.executable, *command], stdout=said, stderr=said, env=settings)
-        _, status, usage = os.wait4(process.pid, 0)
-        if os.waitstatus_to_exitcode(status):
-            said.seek(0)
-            raise RuntimeError(f"{' '.join(map(str, command))} failed: {said.read().decode(errors='replace')[-2000:]}")
-    return usage.ru_maxrss * 1024
+        command = [sys.executable, "-c", _SAY_PEAK, *map(str, command)]
+        status = subprocess.run(command, stdout=said, stderr=said, env=settings, check=False).returncode
+        said.seek(0)
+        words = said.read()
+    if status:
+        raise RuntimeError(f"{' '.join(command[3:])} ended with {status}: {words[-2000:]}")
+    return next(int(line.split()[1]) for line in words.splitlines() if line.startswith("VmHWM")) * 1024
 
 
 if __name__ == "__main__":

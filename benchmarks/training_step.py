@@ -1,6 +1,6 @@
 """What does a training step cost? Beside the two bare encoders, and beside the same model on padded posts.
 
-    python benchmarks/training_step.py [--rounds 5] [--num_posts 4] [--output benchmarks/results/training_step.json]
+    python benchmarks/training_step.py [--rounds 4] [--num_posts 4] [--output benchmarks/results/training_step.json]
 
 Forward and backward of IQCR-MI with RoBERTa-base and ViT-base-patch16 (random weights, which change no time) on posts
 of the shape of MNER-MI-Plus. The floor is the two encoders alone, on as many real sub-tokens and on the real pictures;
@@ -55,7 +55,7 @@ WARM_UP = 10
 def main() -> None:
     """Run the benchmark."""
     parser = make_parser(__doc__, "training_step")
-    parser.add_argument("--rounds", type=int, default=5, help="measurements, each of another batch (default: 5)")
+    parser.add_argument("--rounds", type=int, default=4, help="measurements, each of another batch (default: 4)")
     parser.add_argument("--num_posts", type=int, default=4, help="posts of a batch on the CPU (default: 4)")
     parser.add_argument("--workers", type=int, default=8, help="processes that read rows in the epoch (default: 8)")
     parser.add_argument("--epoch_posts", type=int, default=0, help="run the epoch on the CPU too, with so many posts")
