@@ -54,6 +54,9 @@ class IQCRProcessor(ProcessorMixin):
             range.
     """
 
+    # Beside image processor and tokenizer, what a processor is made anew with.
+    settings = ("max_images", "max_length", "window_overlap", *SCORER_KINDS)
+
     def __init__(
         self,
         image_processor=None,
@@ -291,7 +294,7 @@ class IQCRProcessor(ProcessorMixin):
             raise ValueError(f"{name} has no words, so there is nothing to tag. Leave it out.")
         check_labels(word_labels, len(words), name)
         shared = self._encode_images(images, quality_scores, relevance_scores, name)
-        word_ids = tokenize_words(self.tokenizer, words, self._capacity, name)
+        word_ids = self.tokenize(words, name)
         before, after = self._special_tokens
         rows = []
         for window in split_into_windows([len(ids) for ids in word_ids], self._capacity, self.window_overlap, index):
@@ -309,6 +312,10 @@ class IQCRProcessor(ProcessorMixin):
                 row["labels"] = labels + [-100] * len(after)
             rows.append(row | shared | window._asdict())
         return rows
+
+    def tokenize(self, words: Sequence[str], name: str = "Post 0") -> list[list[int]]:
+        """The ids of each word of a post, at least one and no more than fit in a row; see `tokenize_words`."""
+        return tokenize_words(self.tokenizer, words, self._capacity, name)
 
     def _encode_images(
         self, images: Sequence | None, quality_scores: Sequence | None, relevance_scores: Sequence | None, name: str

@@ -1,0 +1,1 @@
+"""Layers that systems share: they take numbers, never a configuration."""
