@@ -3,10 +3,11 @@
 import copy
 import math
 import os
-import re
 from typing import TYPE_CHECKING
 
-from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
+from transformers import AutoConfig, PreTrainedConfig
+
+from .tagger_config import TaggerConfig, to_config
 
 if TYPE_CHECKING:
     # Never run: transformers copies the files that a saved file names beside it. A configuration points to these two,
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from .modeling_iqcr import IQCRModel  # noqa: F401
     from .pipeline_iqcr import MultimodalNERPipeline  # noqa: F401
 
-_REPOSITORY = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?")
 # What a saved configuration tells a process that has only the checkpoint, in which file each class is.
 AUTO_MAP = {
     "AutoConfig": "configuration_iqcr.IQCRConfig",
@@ -28,8 +28,6 @@ CUSTOM_PIPELINES = {
         "type": "multimodal",
     }
 }
-
-PAPER_LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC", "B-ORG", "I-ORG", "B-MISC", "I-MISC")
 
 # How one state is taken from a vision backbone. Types are listed by hand, because a wrong guess (the first patch taken
 # for a class token) trains without an error and is never noticed.
@@ -52,7 +50,7 @@ VISION_POOLING = {
 }
 
 
-class IQCRConfig(PreTrainedConfig):
+class IQCRConfig(TaggerConfig):
     """Everything that decides what an IQCR-MI model computes.
 
     Args:
@@ -133,14 +131,12 @@ class IQCRConfig(PreTrainedConfig):
         **kwargs,
     ):
         # Backbone configurations first: the parent hands `attn_implementation` down to what is there by then.
-        self.text_config = _to_config(text_config, default="roberta")
-        self.vision_config = _to_config(vision_config, default="vit") if use_images else None
-        self.max_images = max_images
+        self.text_config = to_config(text_config, default="roberta")
+        self.vision_config = to_config(vision_config, default="vit") if use_images else None
         self.use_images = use_images
         self.use_quality = use_quality
         self.use_relevance = use_relevance
         self.use_gate = use_gate
-        self.use_crf = use_crf
         self.renormalize_weights = renormalize_weights
         self.attention_prior = attention_prior
         self.norm_first = norm_first
@@ -153,19 +149,19 @@ class IQCRConfig(PreTrainedConfig):
         self.num_cross_attention_layers = num_cross_attention_layers
         self.num_attention_heads = _first_given(num_attention_heads, self.text_config, "num_attention_heads")
         self.intermediate_size = _first_given(intermediate_size, self.text_config, "intermediate_size")
-        self.dropout = dropout
         self.image_dropout = image_dropout
-        self.confidence_temperature = confidence_temperature
-        self.initializer_range = initializer_range
-        if id2label is None and "num_labels" not in kwargs:
-            id2label = dict(enumerate(PAPER_LABELS))
-        if id2label is not None:
-            id2label = {int(key): value for key, value in id2label.items()}
-            label2id = label2id or {label: index for index, label in id2label.items()}
-        super().__init__(id2label=id2label, label2id=label2id, **kwargs)
+        super().__init__(
+            max_images=max_images,
+            use_crf=use_crf,
+            dropout=dropout,
+            constrain_decoding=constrain_decoding,
+            confidence_temperature=confidence_temperature,
+            initializer_range=initializer_range,
+            id2label=id2label,
+            label2id=label2id,
+            **kwargs,
+        )
         self.vision_pooling = self._choose_pooling(vision_pooling) if use_images else None
-        # Not decided here: who loads a checkpoint for other labels sets them after this.
-        self.constrain_decoding = constrain_decoding
         self.check_fields()
 
     def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs) -> None:
@@ -178,39 +174,7 @@ class IQCRConfig(PreTrainedConfig):
         """
         if type(self) is IQCRConfig:  # a subclass names its own files
             self.auto_map, self.custom_pipelines = dict(AUTO_MAP), copy.deepcopy(CUSTOM_PIPELINES)
-        for backbone in (self.text_config, self.vision_config):
-            # A backbone's repository is worth knowing; its folder on this machine is nobody else's business.
-            if backbone is not None and not (
-                _REPOSITORY.fullmatch(backbone.name_or_path) and not os.path.isdir(backbone.name_or_path)
-            ):
-                backbone.name_or_path = ""
         super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
-
-    @property
-    def hidden_size(self) -> int:
-        """Width D of the text states, and of every state after Eq. 2."""
-        return self.text_config.hidden_size
-
-    @property
-    def vision_hidden_size(self) -> int:
-        """Width of the vision backbone's last states; a convolutional one names a width for each of its stages."""
-        config = self.vision_config
-        if not hasattr(config, "hidden_size") and not hasattr(config, "hidden_sizes"):
-            raise ValueError(
-                f"A vision backbone of type {config.model_type!r} has no width. If it has a text tower too, pass its "
-                "vision tower alone."
-            )
-        return config.hidden_size if hasattr(config, "hidden_size") else config.hidden_sizes[-1]
-
-    @property
-    def labels(self) -> list[str]:
-        """Tag names in the order of their class ids."""
-        return [self.id2label[index] for index in range(len(self.id2label))]
-
-    @property
-    def has_bio_labels(self) -> bool:
-        """Whether every label is ``O``, ``B-<type>`` or ``I-<type>``."""
-        return all(label == "O" or (label[:2] in ("B-", "I-") and len(label) > 2) for label in self.labels)
 
     def _choose_pooling(self, asked: str | None) -> str:
         """How to take one state per image; refuses a type of backbone that is not known."""
@@ -238,42 +202,32 @@ class IQCRConfig(PreTrainedConfig):
         Raises:
             ValueError: If a value is out of range, the labels are not one to one, or the backbones do not fit.
         """
-        for name in (
-            "use_images",
-            "use_quality",
-            "use_relevance",
-            "use_gate",
-            "use_crf",
-            "renormalize_weights",
-            "attention_prior",
-            "norm_first",
-        ):
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"`{name}` must be true or false, got {getattr(self, name)!r}.")
-        if not isinstance(self.constrain_decoding, bool | None):
-            raise ValueError(f"`constrain_decoding` must be true, false or null, got {self.constrain_decoding!r}.")
-        ranges = {
-            "max_images": (1, math.inf),
-            "num_self_attention_layers": (0, math.inf),
-            "num_cross_attention_layers": (1, math.inf),
-            "num_attention_heads": (1, math.inf),
-            "intermediate_size": (1, math.inf),
-            "initial_quality_scale": (-math.inf, math.inf),
-            "initial_relevance_scale": (-math.inf, math.inf),
-            "initial_gate_bias": (-math.inf, math.inf),
-            "mean_quality_score": (0, 1),
-            "mean_relevance_score": (-1, 1),
-            "confidence_temperature": (1e-3, 1e3),
-            "dropout": (0, 1),
-            "image_dropout": (0, 1),
-        }
-        for name, (low, high) in ranges.items():
-            value = getattr(self, name)
-            is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-            is_count = isinstance(low, int) and high == math.inf
-            if not is_number or not low <= value <= high or (is_count and not isinstance(value, int)):
-                wanted = f"a whole number, at least {low}" if is_count else f"a finite number from {low} to {high}"
-                raise ValueError(f"`{name}` must be {wanted}, got {value!r}.")
+        super().check_fields()
+        self.check_switches(
+            [
+                "use_images",
+                "use_quality",
+                "use_relevance",
+                "use_gate",
+                "renormalize_weights",
+                "attention_prior",
+                "norm_first",
+            ]
+        )
+        self.check_ranges(
+            {
+                "num_self_attention_layers": (0, math.inf),
+                "num_cross_attention_layers": (1, math.inf),
+                "num_attention_heads": (1, math.inf),
+                "intermediate_size": (1, math.inf),
+                "initial_quality_scale": (-math.inf, math.inf),
+                "initial_relevance_scale": (-math.inf, math.inf),
+                "initial_gate_bias": (-math.inf, math.inf),
+                "mean_quality_score": (0, 1),
+                "mean_relevance_score": (-1, 1),
+                "image_dropout": (0, 1),
+            }
+        )
         if self.hidden_size % self.num_attention_heads:
             raise ValueError(
                 f"The text backbone's width {self.hidden_size} is not a multiple of `num_attention_heads` "
@@ -283,25 +237,6 @@ class IQCRConfig(PreTrainedConfig):
             if self.vision_config is None:
                 raise ValueError("`use_images` needs a `vision_config`.")
             self._choose_pooling(self.vision_pooling)
-        _check_labels(self.id2label, self.label2id)
-
-
-def _to_config(config: dict | PreTrainedConfig | None, default: str) -> PreTrainedConfig:
-    """A configuration object out of what a file, a caller or nobody gave."""
-    if isinstance(config, PreTrainedConfig):
-        return config
-    if not isinstance(config, dict | None):
-        raise ValueError(
-            f"A backbone's configuration must be an object or a dict, got {config!r}. To load a backbone by its name, "
-            "use `IQCRForTokenClassification.from_backbones`."
-        )
-    config = dict(config or {})
-    model_type = config.pop("model_type", default)
-    if model_type not in CONFIG_MAPPING:
-        raise ValueError(
-            f"Transformers knows no model type {model_type!r}. Check `model_type` in the backbone's config."
-        )
-    return CONFIG_MAPPING[model_type](**config)
 
 
 def _first_given(value: int | None, text_config: PreTrainedConfig, name: str) -> int:
@@ -310,14 +245,3 @@ def _first_given(value: int | None, text_config: PreTrainedConfig, name: str) ->
     if value is None:
         raise ValueError(f"A text backbone of type {text_config.model_type!r} has no `{name}`: give it in IQCRConfig.")
     return value
-
-
-def _check_labels(id2label: dict[int, str], label2id: dict[str, int]) -> None:
-    """Refuse ids or names that are not one to one, and two tables that disagree."""
-    if sorted(id2label) != list(range(len(id2label))):
-        raise ValueError(f"`id2label` must number its labels from 0 without a gap, got the ids {sorted(id2label)}.")
-    inverse = {label: index for index, label in id2label.items()}
-    if len(inverse) != len(id2label):
-        raise ValueError(f"`id2label` names a label twice: {sorted(id2label.values())}.")
-    if label2id != inverse:
-        raise ValueError(f"`label2id` {label2id} is not the inverse of `id2label` {id2label}. Give both.")

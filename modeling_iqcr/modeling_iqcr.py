@@ -7,16 +7,15 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 from transformers import initialization as init
-from transformers.utils import is_torchdynamo_exporting
 
-from .backbones import build_backbone, copy_weights, load_backbone, pixel_shape
+from .backbones import FreezableBackbones, build_backbone, pixel_shape, start_from_backbones
 from .configuration_iqcr import IQCRConfig
-from .crf import LinearChainCRF, bio_transitions
+from .crf import LinearChainCRF
+from .image_slots import check_image_mask, drop_images, encode_real_images
 from .image_weighting import ImageWeighting
 from .interaction import TransformerLayer
 from .outputs import IQCRModelOutput, IQCRTokenClassifierOutput
 from .tagging_head import TaggingHead
-from .words import find_words, to_words
 
 
 class IQCRPreTrainedModel(PreTrainedModel):
@@ -47,7 +46,7 @@ class IQCRPreTrainedModel(PreTrainedModel):
             module.reset_parameters()
 
 
-class IQCRModel(IQCRPreTrainedModel):
+class IQCRModel(FreezableBackbones, IQCRPreTrainedModel):
     """The encoders, the weighting of the images and the interaction of the modalities (Eq. 1, 2 and 5 to 11).
 
     Quality (Eq. 3) and relevance (Eq. 4) come from frozen networks and are inputs.
@@ -82,7 +81,6 @@ class IQCRModel(IQCRPreTrainedModel):
         self.text_layers = self._interaction_layers(num_self)
         self.image_layers = self._interaction_layers(num_self if config.use_images else 0)
         self.cross_layers = self._interaction_layers(num_cross if config.use_images else 0)
-        self._frozen_backbones: set[str] = set()
         self.post_init()
 
     def _interaction_layers(self, num_layers: int) -> nn.ModuleList:
@@ -106,30 +104,6 @@ class IQCRModel(IQCRPreTrainedModel):
         """Replace the text backbone's word embeddings."""
         self.text_model.set_input_embeddings(value)
 
-    def freeze_backbones(self, text: bool = False, vision: bool = False) -> None:
-        """Keep a backbone as it is: no gradient, and always in ``eval()`` mode, so that no dropout or buffer moves.
-
-        Freezes one more with each call, and never lets one go.
-
-        Args:
-            text: Freeze the text backbone.
-            vision: Freeze the vision backbone.
-        """
-        if text:
-            self._frozen_backbones.add("text_model")
-        if vision and self.vision_model is not None:
-            self._frozen_backbones.add("vision_model")
-        for name in self._frozen_backbones:
-            getattr(self, name).requires_grad_(False)
-        self.train(self.training)
-
-    def train(self, mode: bool = True):
-        """Set the mode; frozen backbones stay in ``eval()``."""
-        super().train(mode)
-        for name in self._frozen_backbones:
-            getattr(self, name).eval()
-        return self
-
     def encode_images(self, pixel_values: torch.Tensor | None, image_mask: torch.Tensor) -> torch.Tensor:
         """One state per image (Eq. 2); only real images enter the backbone, save in an exported graph.
 
@@ -141,31 +115,14 @@ class IQCRModel(IQCRPreTrainedModel):
         Returns:
             States at the text's width, 0 on padding, ``(B, N, D)``.
         """
-        if pixel_values is not None and is_torchdynamo_exporting():
-            # A graph of fixed form cannot pick out the real images, of which each batch has another number, or none.
-            states = self._encode_pixels(pixel_values.flatten(0, 1)).unflatten(0, image_mask.shape)  # (B, N, D)
-            return states.masked_fill(~image_mask[..., None], 0)
-        dtype = self.dtype
-        image_states = torch.zeros(*image_mask.shape, self.config.hidden_size, dtype=dtype, device=image_mask.device)
-        real_pixels = pixel_values
-        if pixel_values is not None and pixel_values.dim() == 5:
-            real_pixels = pixel_values[image_mask]  # (R, 3, H, W); waits for the device, which packed pixels need not
-        is_dummy = real_pixels is None or len(real_pixels) == 0
-        if is_dummy:
-            if not (self.training or (torch.distributed.is_available() and torch.distributed.is_initialized())):
-                return image_states
-            # Several processes wait for each other's gradients, and under FSDP2 for each other's share of a layer, in
-            # evaluation too: one without an image must run the backbone all the same.
-            shape = pixel_shape(self.config.vision_config) if pixel_values is None else pixel_values.shape[-3:]
-            real_pixels = torch.zeros(1, *shape, device=image_mask.device)
-        states = self._encode_pixels(real_pixels)
-        if is_dummy:
-            return image_states + 0.0 * states.sum().to(dtype)
-        # Each slot takes the state of the last real image so far, its own if it is real. Scattering by the mask would
-        # wait for the device on the way back.
-        index = (image_mask.flatten().cumsum(0) - 1).clamp(min=0)
-        image_states = states.to(dtype).index_select(0, index).unflatten(0, image_mask.shape)
-        return image_states.masked_fill(~image_mask[..., None], 0)
+        return encode_real_images(
+            self._encode_pixels,
+            pixel_values,
+            image_mask,
+            state_shape=(self.config.hidden_size,),
+            pixel_shape=pixel_shape(self.config.vision_config),
+            training=self.training,
+        ).to(self.dtype)
 
     def _encode_pixels(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """One state for each of R images ``(R, 3, H, W)``, ``(R, D)``."""
@@ -241,8 +198,9 @@ class IQCRModel(IQCRPreTrainedModel):
 
         image_states = image_weights = image_gates = None
         if self.image_weighting is not None:
-            image_mask = self._check_image_mask(pixel_values, image_mask, input_ids)
-            pixel_values, image_mask = self._drop_images(pixel_values, image_mask)
+            image_mask = check_image_mask(pixel_values, image_mask, input_ids)
+            if self.training and config.image_dropout > 0:
+                pixel_values, image_mask = drop_images(pixel_values, image_mask, config.image_dropout)
             image_states = self.encode_images(pixel_values, image_mask)  # Eq. 2
             image_states, image_weights, image_gates = self.image_weighting(  # Eq. 5 to 8
                 sentence_state,
@@ -270,61 +228,6 @@ class IQCRModel(IQCRPreTrainedModel):
             cross_attentions=tuple(cross_attentions) if output_attentions and cross_attentions else None,
         )
         return output if return_dict else output.to_tuple()
-
-    def _check_image_mask(
-        self, pixel_values: torch.Tensor | None, image_mask: torch.Tensor | None, input_ids: torch.Tensor
-    ) -> torch.Tensor:
-        """The mask of the real images, ``(B, N)``, bool; one empty slot per post if there are no images at all."""
-        num_posts = input_ids.shape[0]  # not `len`, which would fix the number of posts in an exported graph
-        if pixel_values is None:
-            if image_mask is None:
-                return torch.zeros(num_posts, 1, dtype=torch.bool, device=input_ids.device)
-            if image_mask.any():
-                raise ValueError("`image_mask` marks images, but there are no `pixel_values`. Pass both, or neither.")
-            return image_mask.bool()
-        if not pixel_values.is_floating_point():
-            raise ValueError(
-                f"`pixel_values` are {pixel_values.dtype}, not normalised: call `processor.normalize_pixels` on them."
-            )
-        if pixel_values.dim() == 4 and image_mask is not None:
-            self._check_packed(pixel_values, image_mask, num_posts)
-            return image_mask.bool()
-        if pixel_values.dim() != 5 or pixel_values.shape[0] != num_posts:
-            raise ValueError(
-                f"`pixel_values` must be (posts, images, channels, height, width) for {num_posts} posts, got "
-                f"{tuple(pixel_values.shape)}. Let IQCRProcessor prepare the batch."
-            )
-        if image_mask is None:
-            return torch.ones(pixel_values.shape[:2], dtype=torch.bool, device=pixel_values.device)
-        if image_mask.shape != pixel_values.shape[:2]:
-            raise ValueError(
-                f"`image_mask` must be (posts, images) = {tuple(pixel_values.shape[:2])} as in `pixel_values`, got "
-                f"{tuple(image_mask.shape)}."
-            )
-        return image_mask.bool()
-
-    @staticmethod
-    def _check_packed(pixel_values: torch.Tensor, image_mask: torch.Tensor, num_posts: int) -> None:
-        """Refuse packed images that are not those of the mask; on a GPU they are not counted, for that would wait."""
-        counted = image_mask.device.type == "cpu" and not torch.compiler.is_compiling()
-        if len(image_mask) != num_posts or (counted and int(image_mask.sum()) != len(pixel_values)):
-            raise ValueError(
-                f"Packed `pixel_values` {tuple(pixel_values.shape)} need an `image_mask` (posts, images) for "
-                f"{num_posts} posts with {len(pixel_values)} marks, got {tuple(image_mask.shape)} with "
-                f"{image_mask.sum()}."
-            )
-
-    def _drop_images(
-        self, pixel_values: torch.Tensor | None, image_mask: torch.Tensor
-    ) -> tuple[torch.Tensor | None, torch.Tensor]:
-        """In training, hide all images of a share of the posts (`image_dropout`); packed pixels lose them too."""
-        if not self.training or self.config.image_dropout == 0:
-            return pixel_values, image_mask
-        keep = torch.rand(len(image_mask), 1, device=image_mask.device) >= self.config.image_dropout
-        kept = image_mask & keep
-        if pixel_values is not None and pixel_values.dim() == 4:
-            pixel_values = pixel_values[kept[image_mask]]
-        return pixel_values, kept
 
     def _attention_prior(self, weights: torch.Tensor, gates: torch.Tensor) -> torch.Tensor | None:
         """The scale that Eq. 8 puts on each image, as an addend to the logits of Eq. 11, ``(B, N)``, or ``None``."""
@@ -355,14 +258,7 @@ class IQCRForTokenClassification(TaggingHead, IQCRPreTrainedModel):
     def __init__(self, config: IQCRConfig):
         super().__init__(config)
         self.model = IQCRModel(config)
-        if config.constrain_decoding and bio_transitions(config.labels) is None:
-            raise ValueError(
-                f"`constrain_decoding` needs BIO labels, each I- label with its B- label, got {config.labels}. Set it "
-                "to false."
-            )
-        self.dropout = nn.Dropout(config.dropout)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
-        self.crf = LinearChainCRF(config.num_labels, learn_transitions=config.use_crf)
+        self.add_head(config, config.hidden_size)
         self.post_init()
 
     @classmethod
@@ -395,15 +291,7 @@ class IQCRForTokenClassification(TaggingHead, IQCRPreTrainedModel):
                 f"`use_images` is {use_images} and `vision` is {vision!r}: give a vision backbone, or set "
                 "use_images=False."
             )
-        text_model = load_backbone(text, text_revision)
-        vision_model = None if vision is None else load_backbone(vision, vision_revision)
-        vision_config = None if vision_model is None else vision_model.config
-        model = cls(cls.config_class(text_config=text_model.config, vision_config=vision_config, **config))
-        # The weights, not the modules: the fresh backbones have the shape of this model's configuration.
-        copy_weights(text_model, model.model.text_model)
-        if vision_model is not None:
-            copy_weights(vision_model, model.model.vision_model)
-        return model.eval()
+        return start_from_backbones(cls, text, vision, text_revision, vision_revision, config)
 
     def freeze_backbones(self, text: bool = False, vision: bool = False) -> None:
         """Keep a backbone as it is; see `IQCRModel.freeze_backbones`."""
@@ -451,12 +339,6 @@ class IQCRForTokenClassification(TaggingHead, IQCRPreTrainedModel):
             ValueError: If the shapes do not fit together, or as `IQCRModel.forward`.
         """
         return_dict = self.config.return_dict if return_dict is None else return_dict
-        for name, tensor in (("labels", labels), ("word_mask", word_mask)):
-            if tensor is not None and tensor.shape != input_ids.shape:
-                raise ValueError(
-                    f"`{name}` must have the shape of `input_ids` {tuple(input_ids.shape)}, got "
-                    f"{tuple(tensor.shape)}: one entry per sub-token, not per word."
-                )
         outputs = self.model(
             input_ids,
             attention_mask=attention_mask,
@@ -469,16 +351,11 @@ class IQCRForTokenClassification(TaggingHead, IQCRPreTrainedModel):
             return_dict=True,
         )
         logits = self.classifier(self.dropout(outputs.last_hidden_state))  # (B, T, C)
-        if word_mask is None and labels is not None:
-            word_mask = labels != -100
-        loss = None if labels is None else self._loss(logits, labels, num_items_in_batch)
-        predictions = None
-        if word_mask is not None and (return_predictions or not self.training):
-            predictions = self.decode(logits, word_mask)
+        tagged = self.tag(logits, word_mask, labels, num_items_in_batch, return_predictions)
         output = IQCRTokenClassifierOutput(
-            loss=loss,
+            loss=tagged.loss,
             logits=logits,
-            predictions=predictions,
+            predictions=tagged.predictions,
             image_weights=outputs.image_weights,
             image_gates=outputs.image_gates,
             hidden_states=outputs.hidden_states,
@@ -486,19 +363,6 @@ class IQCRForTokenClassification(TaggingHead, IQCRPreTrainedModel):
             cross_attentions=outputs.cross_attentions,
         )
         return output if return_dict else output.to_tuple()
-
-    def _loss(
-        self, logits: torch.Tensor, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None
-    ) -> torch.Tensor:
-        """Eq. 13 with the sign of a loss, over the number of labelled words, ``()``."""
-        positions = find_words(labels != -100)
-        log_likelihood = self.crf.log_likelihood(
-            to_words(logits, positions), to_words(labels, positions), positions.tag_mask
-        )
-        if num_items_in_batch is None:
-            num_items_in_batch = positions.tag_mask.sum()
-        # at least 1, or a batch of empty posts would turn every weight into NaN
-        return -log_likelihood.sum() / torch.as_tensor(num_items_in_batch).clamp(min=1)
 
 
 def _fill_missing(scores: torch.Tensor | None, mean: float, image_mask: torch.Tensor, name: str) -> torch.Tensor:

@@ -60,3 +60,19 @@ class IQCRTokenClassifierOutput(ModelOutput):
     hidden_states: tuple[torch.FloatTensor, ...] | None = None
     attentions: tuple[torch.FloatTensor, ...] | None = None
     cross_attentions: tuple[torch.FloatTensor, ...] | None = None
+
+
+@dataclass
+class TaggerOutput(ModelOutput):
+    """Tags of a post, by a model that says nothing else.
+
+    Attributes:
+        loss: With `labels`, ``()``.
+        logits: Emission scores; only those on first sub-tokens of words mean anything, ``(B, T, C)``.
+        predictions: Tags of the best path on first sub-tokens, -100 elsewhere, ``(B, T)``. In ``eval()`` mode, or in
+            training with ``return_predictions=True``; ``None`` if the words are not known.
+    """
+
+    loss: torch.FloatTensor | None = None
+    logits: torch.FloatTensor | None = None
+    predictions: torch.LongTensor | None = None

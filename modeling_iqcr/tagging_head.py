@@ -1,21 +1,117 @@
-"""The head of a tagger: the best tags, and how probable an entity is, from the emissions and the CRF alone."""
+"""The head of a tagger: from states to the loss, the best tags, and how probable an entity is."""
 
 from collections.abc import Sequence
 
 import torch
+from torch import nn
 
-from .crf import bio_transitions
+from .crf import LinearChainCRF, bio_transitions
+from .outputs import TaggerOutput
+from .tagger_config import TaggerConfig
 from .words import find_words, to_sub_tokens, to_words
 
 
-class TaggingHead:
+def crf_loss(
+    crf: LinearChainCRF,
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    num_items_in_batch: torch.Tensor | int | None = None,
+    normalization: str = "words",
+) -> torch.Tensor:
+    """The negative log-likelihood of a batch's tags under a CRF over its words.
+
+    Args:
+        crf: The CRF.
+        logits: Emission scores, ``(B, T, C)``.
+        labels: Tag ids on first sub-tokens, -100 elsewhere, ``(B, T)``.
+        num_items_in_batch: What ``words`` divides by; ``None``: the labelled words of this batch.
+        normalization: Divide the sum over the batch by its labelled ``words``, by its ``posts``, or by nothing:
+            ``sum``.
+
+    Returns:
+        The loss, ``()``.
+    """
+    positions = find_words(labels != -100)
+    log_likelihood = crf.log_likelihood(to_words(logits, positions), to_words(labels, positions), positions.tag_mask)
+    if normalization == "sum":
+        return -log_likelihood.sum()
+    if normalization == "posts":
+        num_items_in_batch = len(labels)
+    elif num_items_in_batch is None:
+        num_items_in_batch = positions.tag_mask.sum()
+    # at least 1, or a batch of empty posts would turn every weight into NaN
+    return -log_likelihood.sum() / torch.as_tensor(num_items_in_batch).clamp(min=1)
+
+
+class TaggingHead(nn.Module):
     """What every tagger with a CRF head offers; a mixin.
 
     Attributes:
-        config: The configuration, with ``labels``, ``has_bio_labels``, ``constrain_decoding`` and
-            ``confidence_temperature``.
-        crf: The `LinearChainCRF`.
+        config: The configuration.
+        dropout: Before the classifier.
+        classifier: From states to emission scores.
+        crf: The `LinearChainCRF`; one without transitions is a softmax on each word.
     """
+
+    def add_head(self, config: TaggerConfig, hidden_size: int) -> None:
+        """Make dropout, classifier and CRF.
+
+        Args:
+            config: The configuration.
+            hidden_size: Width of the states that the classifier reads.
+
+        Raises:
+            ValueError: If ``constrain_decoding=True`` meets labels that are not BIO.
+        """
+        if config.constrain_decoding and bio_transitions(config.labels) is None:
+            raise ValueError(
+                f"`constrain_decoding` needs BIO labels, each I- label with its B- label, got {config.labels}. Set it "
+                "to false."
+            )
+        self.dropout = nn.Dropout(config.dropout)
+        self.classifier = nn.Linear(hidden_size, config.num_labels)
+        self.crf = LinearChainCRF(config.num_labels, learn_transitions=config.use_crf)
+
+    def tag(
+        self,
+        logits: torch.Tensor,
+        word_mask: torch.Tensor | None,
+        labels: torch.Tensor | None,
+        num_items_in_batch: torch.Tensor | int | None = None,
+        return_predictions: bool = False,
+        normalization: str = "words",
+    ) -> TaggerOutput:
+        """From emission scores to loss and tags.
+
+        Args:
+            logits: Emission scores, ``(B, T, C)``.
+            word_mask: ``True`` on the first sub-token of each word, ``(B, T)``, bool. ``None``: where `labels` are.
+            labels: Tag ids on first sub-tokens, -100 elsewhere, ``(B, T)``; ``None``: no loss.
+            num_items_in_batch: As in `crf_loss`.
+            return_predictions: Decode in training as well.
+            normalization: As in `crf_loss`.
+
+        Returns:
+            Loss, logits and predictions.
+
+        Raises:
+            ValueError: If labels or mask are not one per sub-token.
+        """
+        for name, tensor in (("labels", labels), ("word_mask", word_mask)):
+            if tensor is not None and tensor.shape != logits.shape[:2]:
+                raise ValueError(
+                    f"`{name}` must have the shape of `input_ids` {tuple(logits.shape[:2])}, got "
+                    f"{tuple(tensor.shape)}: one entry per sub-token, not per word."
+                )
+        if word_mask is None and labels is not None:
+            word_mask = labels != -100
+        loss = None
+        if labels is not None:  # Eq. 13 with the sign of a loss
+            loss = crf_loss(self.crf, logits, labels, num_items_in_batch, normalization)
+        predictions = None
+        if word_mask is not None and (return_predictions or not self.training):
+            predictions = self.decode(logits, word_mask)
+        return TaggerOutput(loss=loss, logits=logits, predictions=predictions)
 
     @torch.no_grad()
     def decode(self, logits: torch.Tensor, word_mask: torch.Tensor) -> torch.Tensor:

@@ -2,7 +2,7 @@ import pytest
 from transformers import AutoConfig, BertConfig, CLIPConfig, CLIPVisionConfig, DistilBertConfig, SwinConfig, ViTConfig
 
 from modeling_iqcr import IQCRConfig
-from modeling_iqcr.configuration_iqcr import PAPER_LABELS
+from modeling_iqcr.tagger_config import PAPER_LABELS
 
 
 def test_the_default_is_roberta_vit_and_the_papers_tags():
