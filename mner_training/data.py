@@ -190,6 +190,8 @@ def encode_split(
         "length": Value("int32"),
         "num_images": Value("int32"),
     }
+    if "char_ids" in processor.model_input_names:
+        features["char_ids"] = List(List(Value("int32")))
     if tags is not None:
         features["labels"] = List(Value("int32"))
     features |= {column: List(Value("float32")) for column in columns if column != "images"}

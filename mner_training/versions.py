@@ -38,7 +38,9 @@ def source_digest() -> str:
     """
     digest = hashlib.sha256(repr(sorted(package_versions().items())).encode())
     root = Path(__file__).resolve().parent.parent
-    for path in sorted([*root.glob("processing_iqcr/*.py"), *root.glob("mner_training/*.py")]):
+    for path in sorted(
+        [*root.glob("processing_iqcr/*.py"), *root.glob("mner_training/*.py"), *root.glob("mner_zoo/*.py")]
+    ):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
