@@ -9,6 +9,7 @@ from transformers import set_seed
 
 from mner_training.building import build_model, build_processor, uses
 from mner_training.checkpoints import checkpoint_to_resume, prepare_output_dir
+from mner_training.controls import apply_control
 from mner_training.corpus_loading import load_posts
 from mner_training.data import (
     describe_split,
@@ -69,6 +70,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
     posts = {name: get_split(posts, name) for name in dict.fromkeys(names) if name}  # two may be the same
     processor = build_processor(model_args, scoring_args)
     posts, scores = add_missing_scores(posts, processor, model_args, data_args, scoring_args, corpus.get("scores"))
+    posts, control = apply_control(data_args.control, posts, args.seed)
     train_posts = posts[data_args.train_split] if args.do_train else None
     labels = training_labels(train_posts) if args.do_train else None
     means = mean_scores(train_posts) if args.do_train else {}
@@ -109,7 +111,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         arguments = (model_args, data_args, scoring_args, *([search] if trials else []))
         recipe = {name: value for part in arguments for name, value in vars(part).items()} | args.to_dict()
         data = {split.name: describe_split(split) for split in splits.values()}
-        data["corpus"] = corpus | {"scores": scores}
+        data["corpus"] = corpus | {"scores": scores} | ({"control": control} if control else {})
         resumed = {"resumed": resumed_record(resume, recipe, data)} if resume else {}
         write_json(output_dir / "run.json", run_record(recipe, data) | resumed)
 

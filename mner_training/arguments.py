@@ -112,6 +112,14 @@ class DataArguments:
             "choices": ["error", "drop"],
         },
     )
+    control: str = field(
+        default="none",
+        metadata={
+            "help": "Negative control, in every split: scores permuted within each post or drawn anew from all, "
+            "pictures (with their scores) of another post, or grey pictures.",
+            "choices": ["none", "shuffled_scores", "random_scores", "swapped_pictures", "blank_pictures"],
+        },
+    )
     train_split: str = field(default="train", metadata={"help": "Split to train on."})
     validation_split: str = field(default="validation", metadata={"help": "Split to select the checkpoint on."})
     test_split: str = field(default="test", metadata={"help": "Split to predict at the end."})
