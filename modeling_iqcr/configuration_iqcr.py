@@ -44,6 +44,7 @@ VISION_POOLING = {
     "convnextv2": "mean",
     "ijepa": "mean",
     "pvt_v2": "mean",
+    "resnet": "mean",
     "siglip_vision_model": "mean",
     "swin": "mean",
     "swinv2": "mean",

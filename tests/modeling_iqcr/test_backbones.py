@@ -42,6 +42,11 @@ VISION_TYPES = {
         (24, 2, 2),
         set(),
     ),
+    "resnet": (
+        {"image_size": 16, "embedding_size": 8, "hidden_sizes": [8, 24], "depths": [1, 1], "layer_type": "basic"},
+        (24, 2, 2),
+        set(),
+    ),
     "siglip_vision_model": (PATCHES, (4, 24), {"head"}),
     "swin": (WINDOWS, (4, 24), set()),
     "swinv2": (WINDOWS, (4, 24), set()),
