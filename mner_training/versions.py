@@ -38,9 +38,8 @@ def source_digest() -> str:
     """
     digest = hashlib.sha256(repr(sorted(package_versions().items())).encode())
     root = Path(__file__).resolve().parent.parent
-    for path in sorted(
-        [*root.glob("processing_iqcr/*.py"), *root.glob("mner_training/*.py"), *root.glob("mner_zoo/*.py")]
-    ):
+    folders = ("processing_iqcr", "mner_training", "mner_zoo")
+    for path in sorted(path for folder in folders for path in root.glob(f"{folder}/*.py")):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
