@@ -103,6 +103,23 @@ def image_pyramid(
     return _in_slots(encode, vision_model, pixel_values, image_mask, (PYRAMID_CELLS**2, sum(widths)))
 
 
+def pooling_of(config: PreTrainedConfig) -> str:
+    """How one state is taken from a vision backbone: ``"cls"`` where it has a class token, else ``"mean"``.
+
+    Args:
+        config: The backbone's configuration.
+
+    Raises:
+        ValueError: If the type is not known.
+    """
+    if config.model_type not in VISION_POOLING:
+        raise ValueError(
+            f"It is not known which states of a vision backbone of type {config.model_type!r} are patches. Known: "
+            f"{', '.join(sorted(VISION_POOLING))}."
+        )
+    return VISION_POOLING[config.model_type]
+
+
 def num_special_states(config: PreTrainedConfig) -> int:
     """How many states of a vision backbone stand before those of its patches.
 
@@ -115,12 +132,7 @@ def num_special_states(config: PreTrainedConfig) -> int:
     Raises:
         ValueError: If the type is not known.
     """
-    if config.model_type not in VISION_POOLING:
-        raise ValueError(
-            f"It is not known which states of a vision backbone of type {config.model_type!r} are patches. Known: "
-            f"{', '.join(sorted(VISION_POOLING))}."
-        )
-    has_class_token = VISION_POOLING[config.model_type] == "cls"
+    has_class_token = pooling_of(config) == "cls"
     has_distillation_token = config.model_type == "deit"
     return has_class_token + has_distillation_token + getattr(config, "num_register_tokens", 0)
 
