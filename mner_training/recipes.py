@@ -1,5 +1,6 @@
 """A recipe in JSON, and flags that override it, to the arguments of a program."""
 
+import argparse
 import json
 from collections.abc import Iterable
 from dataclasses import fields
@@ -78,6 +79,25 @@ def parse_recipe(argv: list[str], dataclass_types: tuple[type, ...], prog: str) 
         parser.set_defaults(**as_is)
         argv = [_as_flag(name, value) for name, value in recipe.items() if name not in as_is] + argv[1:]
     return parser.parse_args_into_dataclasses(args=_merge_model_config(argv), look_for_args_file=False)
+
+
+def parse_flags(argv: list[str], prog: str) -> dict[str, Any]:
+    """Read flags of `run_mner.py` without those that are not there.
+
+    Args:
+        argv: Command-line arguments, no recipe among them.
+        prog: The program's name, for its errors.
+
+    Returns:
+        The value of each flag, as it would stand in a recipe.
+
+    Raises:
+        ValueError: If a flag is unknown or its value is of a wrong kind.
+    """
+    parser = _Parser(RECIPE_ARGUMENTS, allow_abbrev=False, prog=prog)
+    for action in parser._actions:
+        action.default = argparse.SUPPRESS
+    return vars(parser.parse_args(_merge_model_config(argv)))
 
 
 def _field_names(dataclass_types: Iterable[type]) -> set[str]:
