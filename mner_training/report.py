@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from transformers.utils import logging
 
 from mner_training.data import EncodedSplit
@@ -85,6 +86,13 @@ def write_json(path: str | Path, content: dict) -> None:
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
     partial.replace(path)
+
+
+def peak_gpu_memory() -> dict[str, int]:
+    """The most memory that this process has had in tensors on its GPU, in bytes; nothing without a GPU in use."""
+    if not torch.cuda.is_initialized():
+        return {}
+    return {"train_peak_gpu_memory_bytes": torch.cuda.max_memory_allocated()}
 
 
 def run_record(recipe: dict, data: dict) -> dict:
