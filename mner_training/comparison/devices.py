@@ -30,7 +30,7 @@ def make_slots(jobs: int | None, use_cpu: bool) -> list[Slot]:
         use_cpu: Whether no run uses a GPU.
 
     Returns:
-        A slot for each run at a time.
+        A slot for each run at a time. They share the cores evenly, unless ``OMP_NUM_THREADS`` says otherwise.
 
     Raises:
         ValueError: If there are fewer GPUs, or cores, than runs at a time.
@@ -41,7 +41,7 @@ def make_slots(jobs: int | None, use_cpu: bool) -> list[Slot]:
     jobs = jobs or (len(gpus) or 1)
     if not 1 <= jobs <= most:
         raise ValueError(f"--jobs {jobs}: there are {most} {what}. Give a number from 1 to {most}.")
-    threads = str(max(1, cores // jobs))
+    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, cores // jobs))
     if gpus:
         return [Slot(_gpu_name(gpu), {"CUDA_VISIBLE_DEVICES": gpu, "OMP_NUM_THREADS": threads}) for gpu in gpus[:jobs]]
     device = f"{_cpu_name()}, {threads} thread{'s' * (threads != '1')}"
