@@ -7,7 +7,7 @@ from pathlib import Path
 from accelerate import PartialState
 from transformers import set_seed
 
-from mner_training.building import build_model, build_processor, uses
+from mner_training.building import build_model, build_processor, build_words, uses
 from mner_training.checkpoints import checkpoint_to_resume, prepare_output_dir
 from mner_training.controls import apply_control
 from mner_training.corpus_loading import load_posts
@@ -24,7 +24,7 @@ from mner_training.metrics import headline
 from mner_training.missing_scores import add_missing_scores
 from mner_training.model_card import CARD_FILE, make_model_card
 from mner_training.recipes import parse_arguments
-from mner_training.report import resumed_record, run_record, write_json, write_predictions
+from mner_training.report import peak_gpu_memory, resumed_record, run_record, write_json, write_predictions
 from mner_training.search import Trials, make_recipe, prepare_search, run_search
 from mner_training.trainer import MNERTrainer
 
@@ -53,7 +53,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         )
     asked = args.to_dict()  # a search changes them
     if search.search:
-        prepare_search(search, data_args, args)
+        prepare_search(search, model_args, data_args, args)
     set_seed(args.seed)
     resume = checkpoint_to_resume(args.resume_from_checkpoint, args.output_dir) if args.do_train else None
     with args.main_process_first(desc="looking at the output folder"):
@@ -68,13 +68,14 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         data_args.test_split if args.do_predict else None,
     ]
     posts = {name: get_split(posts, name) for name in dict.fromkeys(names) if name}  # two may be the same
-    processor = build_processor(model_args, scoring_args)
+    words = build_words(model_args, posts[data_args.train_split] if args.do_train else None)
+    processor = build_processor(model_args, scoring_args, words)
     posts, scores = add_missing_scores(posts, processor, model_args, data_args, scoring_args, corpus.get("scores"))
     posts, control = apply_control(data_args.control, posts, args.seed)
     train_posts = posts[data_args.train_split] if args.do_train else None
     labels = training_labels(train_posts) if args.do_train else None
     means = mean_scores(train_posts) if args.do_train else {}
-    model = build_model(model_args, labels, means)
+    model = build_model(model_args, labels, means, words)
     model.freeze_backbones(text=args.freeze_text, vision=args.freeze_vision)
 
     with args.main_process_first(desc="preparing the posts"):
@@ -93,7 +94,9 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         }
     warn_of_missing_scores(splits.values(), model.config)
     train, validation, test = (splits.get(name) for name in names)
-    trials = Trials(model_args, args, search.search_space, labels, means, model.config) if search.search else None
+    trials = (
+        Trials(model_args, args, search.search_space, labels, means, words, model.config) if search.search else None
+    )
     trainer = MNERTrainer(
         model=None if trials else model,
         model_init=trials and trials.make_model,
@@ -112,6 +115,8 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         recipe = {name: value for part in arguments for name, value in vars(part).items()} | args.to_dict()
         data = {split.name: describe_split(split) for split in splits.values()}
         data["corpus"] = corpus | {"scores": scores} | ({"control": control} if control else {})
+        if words is not None:
+            data["corpus"]["word_vectors"] = words.record
         resumed = {"resumed": resumed_record(resume, recipe, data)} if resume else {}
         write_json(output_dir / "run.json", run_record(recipe, data) | resumed)
 
@@ -123,7 +128,7 @@ def main(argv: list[str] | None = None) -> dict[str, float]:
         output = trainer.train(resume_from_checkpoint=resume)
         trainer.save_model(_internal_call=True)  # which does not push: the card has no results yet
         trainer.save_state()
-        results |= save(trainer, "train", output.metrics | {"train_posts": len(train.posts)})
+        results |= save(trainer, "train", output.metrics | {"train_posts": len(train.posts)} | peak_gpu_memory())
     if args.do_eval:
         results |= save(trainer, "eval", trainer.evaluate() | {"eval_posts": len(validation.posts)})
     if args.do_predict:

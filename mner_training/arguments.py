@@ -1,19 +1,16 @@
 """The arguments of `run_mner.py`, each with its help."""
 
-import inspect
 import json
 from dataclasses import dataclass, field
 from typing import Any
 
 from transformers import TrainingArguments
 
-from modeling_iqcr import IQCRConfig
+from mner_training.model_types import IQCR, check_config_fields, tagger_config_class
 from processing_iqcr.scorers import SCORER_KINDS, read_spec
 
 # The value of a scorer's argument that switches a checkpoint's or a recipe's scorer off.
 NO_SCORER = "none"
-# What a run may not set in the model's configuration: the backbones and the data decide it.
-_DERIVED_FIELDS = {"self", "text_config", "vision_config", "id2label", "label2id", "kwargs"}
 
 
 def read_object(value: str | dict | None, name: str) -> dict[str, Any]:
@@ -39,6 +36,12 @@ class ModelArguments:
     trust_remote_code: bool = field(
         default=False, metadata={"help": "Allow a checkpoint whose model is not installed here to run its own code."}
     )
+    model_type: str | None = field(
+        default=None,
+        metadata={
+            "help": "System to start: iqcr (default), or one of the zoo, such as bert_crf, lstm_crf, umt or tpm_mi."
+        },
+    )
     text_backbone: str | None = field(
         default=None,
         metadata={
@@ -53,8 +56,19 @@ class ModelArguments:
     vision_revision: str | None = field(
         default=None, metadata={"help": "Commit, branch or tag of the vision encoder."}
     )
+    word_vectors: str | None = field(
+        default=None,
+        metadata={
+            "help": "For systems that read whole words, instead of text_backbone: a file of word vectors as of "
+            "word2vec or GloVe (text, .gz too), or `random`."
+        },
+    )
+    word_encoder: str | None = field(
+        default=None, metadata={"help": "Fields of the LSTM that reads the words (LstmTextConfig) as a JSON object."}
+    )
     model_config: str | None = field(
-        default=None, metadata={"help": "Fields of IQCRConfig as a JSON object, such as the ablation switches."}
+        default=None,
+        metadata={"help": "Fields of the model's configuration as a JSON object, such as the ablation switches."},
     )
     max_length: int | None = field(
         default=None,
@@ -67,13 +81,25 @@ class ModelArguments:
 
     def __post_init__(self):
         self.model_config = read_object(self.model_config, "model_config")
-        unknown = sorted(set(self.model_config) - (set(inspect.signature(IQCRConfig).parameters) - _DERIVED_FIELDS))
-        if unknown:
-            raise ValueError(f"`model_config`: unknown {', '.join(unknown)}. See IQCRConfig for its fields.")
-        if self.model_name_or_path and (self.text_backbone or self.vision_backbone):
-            raise ValueError("Give either `model_name_or_path` (a trained tagger) or backbones (to start a new one).")
-        if not (self.model_name_or_path or self.text_backbone):
-            raise ValueError("Say what to start from: `text_backbone` for a new tagger, or `model_name_or_path`.")
+        self.word_encoder = read_object(self.word_encoder, "word_encoder")
+        encoders = (self.text_backbone, self.word_vectors, self.vision_backbone)
+        if self.model_name_or_path and (any(encoders) or self.model_type):
+            raise ValueError(
+                "Give either `model_name_or_path` (a trained tagger) or `model_type` and backbones (to start a new "
+                "one)."
+            )
+        if not (self.model_name_or_path or self.text_backbone or self.word_vectors):
+            raise ValueError(
+                "Say what to start from: `text_backbone` for a new tagger (`word_vectors` for one that reads whole "
+                "words), or `model_name_or_path`."
+            )
+        if self.text_backbone and self.word_vectors:
+            raise ValueError("Give either `text_backbone` (a pretrained encoder) or `word_vectors` (for an LSTM).")
+        if self.word_encoder and not self.word_vectors:
+            raise ValueError("`word_encoder` needs `word_vectors`: a file, or `random`.")
+        if not self.model_name_or_path:
+            self.model_type = self.model_type or IQCR
+            check_config_fields(tagger_config_class(self.model_type), self.model_config)
         if not self.model_name_or_path:
             self.max_length = 128 if self.max_length is None else self.max_length
             self.window_overlap = 32 if self.window_overlap is None else self.window_overlap

@@ -4,17 +4,22 @@ import importlib.util
 from pathlib import Path
 
 import torch
+from datasets import Dataset
 from transformers import (
     AutoConfig,
     AutoImageProcessor,
     AutoModelForTokenClassification,
     AutoProcessor,
     AutoTokenizer,
+    PreTrainedConfig,
     ViTImageProcessorPil,
 )
 
 from mner_training.arguments import NO_SCORER
-from modeling_iqcr import IQCRForTokenClassification
+from mner_training.model_types import check_config_fields, config_fields, tagger_class, tagger_config_class
+from mner_training.word_vocabulary import WordLevel, make_word_level
+from mner_zoo.word_level import WordLevelProcessor
+from modeling_iqcr.tagger_config import TaggerConfig
 from processing_iqcr import IQCRProcessor
 from processing_iqcr.scorers import SCORER_KINDS, without_description
 from processing_iqcr.word_tokenization import keeps_word_starts
@@ -49,12 +54,33 @@ def load_tokenizer(name: str, revision: str | None = None):
     return tokenizer
 
 
-def build_processor(args, scoring=None) -> IQCRProcessor:
+def build_words(args, train_posts: Dataset | None) -> WordLevel | None:
+    """What a system that reads whole words has in place of a pretrained text encoder, from the training posts.
+
+    Args:
+        args: `ModelArguments`.
+        train_posts: The training split; ``None`` if the run does not train.
+
+    Returns:
+        Tokenizer, alphabet and text encoder; ``None`` if the arguments name no `word_vectors`.
+
+    Raises:
+        ValueError: If there is nothing to train on, or as `make_word_level`.
+    """
+    if not args.word_vectors:
+        return None
+    if train_posts is None:
+        raise ValueError("A new tagger knows nothing: set `do_train`, or give `model_name_or_path`.")
+    return make_word_level(train_posts["tokens"], args.word_vectors, args.word_encoder)
+
+
+def build_processor(args, scoring=None, words: WordLevel | None = None) -> IQCRProcessor:
     """The processor for the arguments' backbones, or that of a checkpoint with what the arguments change.
 
     Args:
         args: `ModelArguments`.
         scoring: `ScoringArguments`, whose scorers the processor will name; ``None`` leaves a checkpoint's.
+        words: What `build_words` gave.
 
     Returns:
         The processor.
@@ -76,15 +102,10 @@ def build_processor(args, scoring=None) -> IQCRProcessor:
         saved = AutoProcessor.from_pretrained(
             args.model_name_or_path, revision=args.model_revision, trust_remote_code=args.trust_remote_code
         )
-        kept = ("max_length", "window_overlap", "max_images", *SCORER_KINDS)
         # Named again, a scorer is still the checkpoint's, with the description that it is held to.
         asked = {name: value for name, value in asked.items() if value != _undescribed(getattr(saved, name))}
-        fields = {name: getattr(saved, name) for name in kept} | asked
+        fields = {name: getattr(saved, name) for name in saved.settings} | asked
         return type(saved)(saved.image_processor, saved.tokenizer, **fields) if asked else saved
-    text = resolve_backbone(args.text_backbone)
-    positions = getattr(AutoConfig.from_pretrained(text, revision=args.text_revision), "max_position_embeddings", None)
-    if positions is not None and args.max_length > positions:
-        raise ValueError(f"`max_length` {args.max_length} is more than the {positions} positions of {text}.")
     # A processor cannot be without an image processor; a text-only model gets the default one and never uses it.
     image_processor = (
         AutoImageProcessor.from_pretrained(
@@ -93,12 +114,36 @@ def build_processor(args, scoring=None) -> IQCRProcessor:
         if args.vision_backbone
         else ViTImageProcessorPil()
     )
+    if words is not None:
+        return WordLevelProcessor(image_processor, words.tokenizer, characters=words.characters, **asked)
+    text = resolve_backbone(args.text_backbone)
+    positions = getattr(AutoConfig.from_pretrained(text, revision=args.text_revision), "max_position_embeddings", None)
+    if positions is not None and args.max_length > positions:
+        raise ValueError(f"`max_length` {args.max_length} is more than the {positions} positions of {text}.")
     return IQCRProcessor(image_processor, load_tokenizer(text, args.text_revision), **asked)
 
 
 def _undescribed(value):
     """A field of a processor; of a scorer its name and options alone."""
     return without_description(value) if isinstance(value, dict) else value
+
+
+def find_config_class(args) -> type[PreTrainedConfig]:
+    """The class of the configuration that a model will have, before there is one.
+
+    Args:
+        args: `ModelArguments`.
+    """
+    if not args.model_name_or_path:
+        return tagger_config_class(args.model_type)
+    return type(_load_config(args))
+
+
+def _load_config(args) -> PreTrainedConfig:
+    """The configuration of a checkpoint."""
+    return AutoConfig.from_pretrained(
+        args.model_name_or_path, revision=args.model_revision, trust_remote_code=args.trust_remote_code
+    )
 
 
 def uses(args, switch: str) -> bool:
@@ -109,25 +154,27 @@ def uses(args, switch: str) -> bool:
         switch: A field of the configuration: ``use_images``, ``use_quality`` or ``use_relevance``.
 
     Returns:
-        ``False`` only for a model that lacks it by its arguments or its checkpoint's configuration.
+        ``False`` only for a model that lacks it by its type, its arguments or its checkpoint's configuration.
     """
     if switch in args.model_config:
         return args.model_config[switch]
-    if not args.model_name_or_path:
-        return switch != "use_images" or args.vision_backbone is not None
-    config = AutoConfig.from_pretrained(
-        args.model_name_or_path, revision=args.model_revision, trust_remote_code=args.trust_remote_code
-    )
-    return getattr(config, switch, True)
+    if args.model_name_or_path:
+        return getattr(_load_config(args), switch, True)
+    if switch == "use_images" and args.vision_backbone is None:
+        return False
+    config_class = tagger_config_class(args.model_type)
+    # of IQCR-MI a field, of other systems a fact
+    return config_fields(config_class).get(switch, getattr(config_class, switch, False))
 
 
-def build_model(args, labels: list[str] | None, means: dict[str, float]):
+def build_model(args, labels: list[str] | None, means: dict[str, float], words: WordLevel | None = None):
     """The model to train or to evaluate.
 
     Args:
         args: `ModelArguments`.
         labels: The tag set to train on; ``None`` keeps the checkpoint's, and so does the same set in another order.
-        means: Mean scores of the training data, fields of the configuration.
+        means: Mean scores of the training data, for a configuration that has fields for them.
+        words: What `build_words` gave.
 
     Returns:
         The model. A checkpoint with another tag set keeps its body and gets a fresh classifier and CRF.
@@ -139,19 +186,29 @@ def build_model(args, labels: list[str] | None, means: dict[str, float]):
     if not args.model_name_or_path:
         if labels is None:
             raise ValueError("A new tagger knows nothing: set `do_train`, or give `model_name_or_path`.")
-        # a recipe's switch wins over its backbone, so that an ablation is one line
-        use_images = args.vision_backbone is not None and args.model_config.get("use_images", True)
-        return IQCRForTokenClassification.from_backbones(
-            resolve_backbone(args.text_backbone),
-            resolve_backbone(args.vision_backbone) if use_images else None,
+        vision = args.vision_backbone and resolve_backbone(args.vision_backbone)
+        fields = config_fields(tagger_config_class(args.model_type))
+        config = {name: mean for name, mean in means.items() if name in fields} | args.model_config
+        if "use_images" in fields:
+            # a recipe's switch wins over its backbone, so that an ablation is one line
+            config["use_images"] = vision is not None and config.get("use_images", True)
+            vision = vision if config["use_images"] else None
+        return tagger_class(args.model_type).from_backbones(
+            words.text_model if words is not None else resolve_backbone(args.text_backbone),
+            vision,
             text_revision=args.text_revision,
             vision_revision=args.vision_revision,
-            **{"use_images": use_images, "id2label": dict(enumerate(labels)), **means, **args.model_config},
+            id2label=dict(enumerate(labels)),
+            **config,
         )
     source = {"revision": args.model_revision, "trust_remote_code": args.trust_remote_code}
-    config = AutoConfig.from_pretrained(args.model_name_or_path, **source)
+    config = _load_config(args)
     if not hasattr(config, "labels"):
         raise ValueError(f"{args.model_name_or_path} is of type {config.model_type!r}, and no tagger of this package.")
+    if isinstance(config, TaggerConfig):  # else the code of a checkpoint, which checks its own fields
+        check_config_fields(type(config), args.model_config)
+        fields = config_fields(type(config))
+        means = {name: mean for name, mean in means.items() if name in fields}
     if args.model_config.get("use_images") and not config.use_images:
         raise ValueError(f"{args.model_name_or_path} was trained without images: `use_images` cannot be switched on.")
     # Made anew, so that changed fields are checked together. Mixed precision trains on float32 master weights.

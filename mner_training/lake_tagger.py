@@ -9,16 +9,16 @@ from typing import Any
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError
-from transformers import PreTrainedConfig
+from transformers import AutoModelForTokenClassification, AutoProcessor, PreTrainedConfig
 from transformers.utils import logging
 
 from dataset_scripts.picture_roots import PictureRoots
 from mner_training.lake_files import TEXT_COLUMNS
 from mner_training.lake_reading import Reading
+from mner_training.model_types import tagger_config_class
 from mner_training.public_files import CONFIG_FILES, TOKENIZER_FILES, WEIGHTS
-from modeling_iqcr import IQCRConfig, IQCRForTokenClassification, MultimodalNERPipeline
+from modeling_iqcr import MultimodalNERPipeline
 from modeling_iqcr.pipeline_posts import SCORES
-from processing_iqcr import IQCRProcessor
 
 logger = logging.get_logger(__name__)
 
@@ -42,16 +42,14 @@ class LakeTagger:
 
     Raises:
         FileNotFoundError: If there is no such folder of pictures.
-        ValueError: If it is no folder of an IQCR-MI tagger with its processor.
+        ValueError: If it is no folder of a tagger of this package with its processor.
     """
 
     def __init__(self, folder: str, images_dirs: Sequence[str], batch_size: int, compute_scores: bool):
         try:
-            model_type = PreTrainedConfig.get_config_dict(folder)[0].get("model_type")
-            if model_type != IQCRConfig.model_type:
-                raise ValueError(f"{folder!r} is a model of type {model_type!r}, and only IQCR-MI's can tag a lake.")
-            processor = IQCRProcessor.from_pretrained(folder)
-            model = IQCRForTokenClassification.from_pretrained(folder, dtype=torch.float32).eval()
+            tagger_config_class(PreTrainedConfig.get_config_dict(folder)[0].get("model_type"))  # or it is refused
+            processor = AutoProcessor.from_pretrained(folder)
+            model = AutoModelForTokenClassification.from_pretrained(folder, dtype=torch.float32).eval()
         except OSError as error:
             raise ValueError(f"No model with its processor can be had from {folder!r}: {error}") from error
         device = "cuda" if torch.cuda.is_available() else "cpu"

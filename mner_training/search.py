@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, set_seed
 from transformers.trainer_utils import SaveStrategy
 
 from mner_training.arguments import MNERTrainingArguments, SearchArguments
-from mner_training.building import build_model
+from mner_training.building import build_model, find_config_class
 from mner_training.report import write_json
 from mner_training.search_space import check_model_values, check_search_space, split_values, suggest
 from mner_training.trainer import MNERTrainer
@@ -25,11 +25,12 @@ _STUDY = "search"
 _NOT_IN_RECIPE = ("output_dir", "overwrite_output_dir", "resume_from_checkpoint", "hub_token", "local_rank")
 
 
-def prepare_search(search: SearchArguments, data_args, args: MNERTrainingArguments) -> None:
+def prepare_search(search: SearchArguments, model_args, data_args, args: MNERTrainingArguments) -> None:
     """Check that a search can be made, and set the training's arguments for its trials.
 
     Args:
         search: What is searched.
+        model_args: `ModelArguments`.
         data_args: `DataArguments`.
         args: The training's arguments, changed in place: trials write no checkpoints, and nothing is predicted.
 
@@ -38,7 +39,7 @@ def prepare_search(search: SearchArguments, data_args, args: MNERTrainingArgumen
         ValueError: If the space is not valid, or the arguments do not go together with a search.
     """
     _import_optuna()
-    check_search_space(search.search_space, args)
+    check_search_space(search.search_space, args, find_config_class(model_args))
     if not args.do_train:
         raise ValueError("A search trains: set `do_train`.")
     if args.world_size > 1:
@@ -72,16 +73,17 @@ class Trials:
         space: The search space.
         labels: The tag set to train on.
         means: Mean scores of the training data.
+        words: What `build_words` gave.
         config: The configuration of the model without a trial's values.
 
     Raises:
         ValueError: If the space has a value that the configuration does not take.
     """
 
-    def __init__(self, model_args, args: MNERTrainingArguments, space: dict[str, Any], labels, means, config):
+    def __init__(self, model_args, args: MNERTrainingArguments, space: dict[str, Any], labels, means, words, config):
         check_model_values(space, config)
         self.model_args, self.args, self.space = model_args, args, space
-        self.labels, self.means = labels, means
+        self.labels, self.means, self.words = labels, means, words
         self.reached: list[float] = []
 
     def make_model(self, trial: Any = None) -> PreTrainedModel:
@@ -90,7 +92,7 @@ class Trials:
         arguments, model_fields = split_values(suggest(trial, self.space) if trial is not None else {})
         model_args = copy.copy(self.model_args)
         model_args.model_config = model_args.model_config | model_fields
-        model = build_model(model_args, self.labels, self.means)
+        model = build_model(model_args, self.labels, self.means, self.words)
         model.freeze_backbones(
             text=arguments.get("freeze_text", self.args.freeze_text),
             vision=arguments.get("freeze_vision", self.args.freeze_vision),

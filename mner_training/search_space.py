@@ -1,13 +1,14 @@
 """What a search varies: checked before anything runs, and asked of a trial."""
 
-import inspect
 import math
 from dataclasses import fields
 from typing import Any, get_args
 
 from transformers import PreTrainedConfig, TrainingArguments
 
+from mner_training.model_types import config_fields
 from modeling_iqcr import IQCRConfig
+from modeling_iqcr.tagger_config import TaggerConfig
 
 MODEL_PREFIX = "model_config."
 # The arguments of the training that may be varied. Others say what is trained on, or where things are written to.
@@ -31,18 +32,20 @@ SEARCHED_ARGUMENTS = (
 )
 # Fields of the model that the posts are prepared by, once for all trials, or that the data and the backbones decide.
 _FIXED_FIELDS = {"max_images", "use_images", "mean_quality_score", "mean_relevance_score", "confidence_temperature"}
-_FIXED_FIELDS |= {"self", "text_config", "vision_config", "id2label", "label2id", "kwargs"}
 _KEYS = [{"choices"}, {"low", "high"}, {"low", "high", "log"}, {"low", "high", "step"}]
 _FORMS = '{"low": 1e-5, "high": 5e-5, "log": true}, {"low": 1, "high": 9, "step": 2} or {"choices": [8, 16]}'
 
 
-def check_search_space(space: dict[str, Any], args: TrainingArguments) -> None:
+def check_search_space(
+    space: dict[str, Any], args: TrainingArguments, config_class: type[TaggerConfig] = IQCRConfig
+) -> None:
     """Refuse a search space that does not say clearly what is searched.
 
     Args:
         space: By name, an argument of the training or ``model_config.`` and a field of the model, either bounds
             (``low``, ``high`` and, where wanted, ``log`` or ``step``), which are included, or ``choices``.
         args: The arguments of the training.
+        config_class: Of the model's configuration.
 
     Raises:
         ValueError: If a name is none that can be searched, or what stands at it is none of the three forms.
@@ -52,7 +55,7 @@ def check_search_space(space: dict[str, Any], args: TrainingArguments) -> None:
             'There is nothing to search: give the recipe a `search_space` such as {"learning_rate": {"low": 1e-5, '
             '"high": 5e-5, "log": true}}, or --search_space.'
         )
-    model_fields = {MODEL_PREFIX + name for name in set(inspect.signature(IQCRConfig).parameters) - _FIXED_FIELDS}
+    model_fields = {MODEL_PREFIX + name for name in set(config_fields(config_class)) - _FIXED_FIELDS}
     for name, values in space.items():
         if name not in SEARCHED_ARGUMENTS and name not in model_fields:
             known = ", ".join((*SEARCHED_ARGUMENTS, *sorted(model_fields)))

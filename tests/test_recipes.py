@@ -49,10 +49,10 @@ def test_selection_never_looks_at_the_test_split(path):
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_search_space_can_be_searched(path, make_model):
-    _, data, training, _, search = parse_arguments([str(path), "--use_cpu", "true"])
+    model, data, training, _, search = parse_arguments([str(path), "--use_cpu", "true"])
     assert not search.search
     if search.search_space:
-        prepare_search(search, data, training)
+        prepare_search(search, model, data, training)
         check_model_values(search.search_space, make_model().config)
 
 

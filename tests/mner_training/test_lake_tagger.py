@@ -440,7 +440,7 @@ def test_a_model_that_cannot_be_had_is_refused(tmp_path, tiny_backbones):
         find_model(str(tmp_path), None)
     with pytest.raises(ValueError, match="is no folder, and cannot be had from the Hub"):
         find_model("nobody/none", None)
-    with pytest.raises(ValueError, match="is a model of type 'bert', and only IQCR-MI's can tag a lake"):
+    with pytest.raises(ValueError, match="'bert' is no tagger of this package: iqcr, "):
         LakeTagger(str(tiny_backbones[0]), [], 4, False)
 
 

@@ -34,8 +34,8 @@ SPACE = {
 
 def prepare(*flags: str, space=SPACE):
     """The arguments of a search, as `run_mner.py` prepares them."""
-    _, data, training, _, search = parse_arguments([*START, "--search_space", json.dumps(space), *flags])
-    prepare_search(search, data, training)
+    model, data, training, _, search = parse_arguments([*START, "--search_space", json.dumps(space), *flags])
+    prepare_search(search, model, data, training)
     return training, search
 
 
@@ -139,7 +139,7 @@ def test_trial_trains_with_its_values(make_model, tmp_path):
     assert set(values) == set(SEARCHED_ARGUMENTS)
     flags = ["--weight_decay", "0", "--num_train_epochs", "3", "--output_dir", str(tmp_path)]
     training, search = prepare(*flags, space={name: {"choices": [value]} for name, value in values.items()})
-    trials = Trials(None, training, search.search_space, None, None, make_model().config)
+    trials = Trials(None, training, search.search_space, None, None, None, make_model().config)
     trainer = MNERTrainer(model=make_model(), args=training, eval_dataset=[])
     trainer.hp_search_backend, trainer.hp_space = HPSearchBackend.OPTUNA, trials.training_values
     trainer._hp_search_setup(optuna.trial.FixedTrial(values))
@@ -156,7 +156,7 @@ def test_trial_trains_with_its_values(make_model, tmp_path):
 )
 def test_trial_reaches_its_best_evaluation(make_model, metric, figures, reached):
     training, search = prepare("--metric_for_best_model", metric)
-    trials = Trials(None, training, search.search_space, None, None, make_model().config)
+    trials = Trials(None, training, search.search_space, None, None, None, make_model().config)
     name = f"eval_{metric.removeprefix('eval_')}"
     assert [trials.objective({name: figure, "eval_other": 9.0}) for figure in figures] == reached
 
@@ -187,7 +187,7 @@ def test_trial_is_asked_for_each_value_in_its_form():
 def test_search_that_is_over_before_its_first_trial_says_so(make_model, tmp_path):
     training, search = prepare("--search_hours", "1e-12", "--output_dir", str(tmp_path))
     trainer = MNERTrainer(model=make_model(), args=training, eval_dataset=[])
-    trials = Trials(None, training, SPACE, None, None, make_model().config)
+    trials = Trials(None, training, SPACE, None, None, None, make_model().config)
     with pytest.raises(ValueError, match=r"No training of this search is complete.*`search_hours`"):
         run_search(trainer, trials, search, {})
 
@@ -207,7 +207,7 @@ def test_search_that_was_killed_behind_its_last_trial_writes_its_results(make_mo
     for file in files if left else ():
         file.write_text(left)
     trainer = MNERTrainer(model=make_model(), args=training, eval_dataset=[])
-    trials = Trials(None, training, space, None, None, make_model().config)
+    trials = Trials(None, training, space, None, None, None, make_model().config)
     result = run_search(trainer, trials, search, {"dataset": "posts"})
     written, recipe = (json.loads(file.read_text()) for file in files)
     assert written == result
