@@ -86,7 +86,7 @@ def _main(table: Table, dataset: str) -> Section:
 
 def _seeds(number: dict[str, Any]) -> str:
     """How many of the seeds a row has, or why it has none."""
-    if "not_run" in number:
+    if "not_run" in number and not number["seeds"]:
         return f"not run: {number['not_run']}"
     missing = number.get("seeds_missing", "")
     planned = number["seeds"] + (len(missing.split(", ")) if missing else 0)
