@@ -9,12 +9,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from transformers.utils import logging
+
 from dataset_scripts.markdown import escape_markdown
 from dataset_scripts.markdown import table as markdown_table
 from mner_training.comparison.figure import draw_comparison
 from mner_training.comparison.layout import PLUS_MINUS, Section, lay_out
 from mner_training.comparison.results import read_json
 from mner_training.comparison.table import Place, Table
+
+logger = logging.get_logger(__name__)
 
 MARKDOWN_FILE, LATEX_FILE, CSV_FILE, JSON_FILE = "table.md", "table.tex", "table.csv", "table.json"
 FIGURE_FILE = "figure.png"
@@ -53,7 +57,8 @@ def write_table(table: Table, folder: str | Path) -> list[Path]:
     contents = {name: text.encode("utf-8") for name, text in table_texts(table).items()}
     try:
         contents[FIGURE_FILE] = draw_comparison(table)
-    except ImportError:
+    except ImportError as error:
+        logger.warning(f"The table has no figure: {error}")
         (folder / FIGURE_FILE).unlink(missing_ok=True)
     for name, content in contents.items():
         partial = folder / f".{name}-{uuid.uuid4().hex}"
