@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ from dataset_scripts.pictured_posts_generator import PicturedPostsDials  # noqa:
 from dataset_scripts.pictured_posts_pictures import SPOILT_KINDS  # noqa: E402
 from mner_training.corpus_loading import load_folder  # noqa: E402
 from processing_iqcr.scorers import make_scorer  # noqa: E402
+from scripts import score_images  # noqa: E402
 from scripts.demo_backbones import save_text_backbone, save_vision_backbone  # noqa: E402
 from scripts.demo_scorers import (  # noqa: E402
     measure_scorers,
@@ -39,6 +41,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=0, help="of the posts and of the training (default: 0)")
     parser.add_argument("--output_dir", type=Path, default=Path("runs/demo"), help="(default: runs/demo)")
+    parser.add_argument(
+        "--prepare_only",
+        action="store_true",
+        help="train no tagger; score the posts into output_dir/scored_posts, for recipes/compare/pictured_posts.json",
+    )
     arguments = parser.parse_args()
     output, seed = arguments.output_dir, arguments.seed
     started = time.monotonic()
@@ -58,6 +65,9 @@ def main() -> None:
     save_relevance_model(output / "relevance_model", seed)
     register_demo_quality(output / "quality_network")
     _show_scorers(output, seed)
+    if arguments.prepare_only:
+        _write_scored_posts(output, posts)
+        return
 
     rows = []
     for number, (system, changes) in enumerate(SYSTEMS.items(), start=4):
@@ -92,6 +102,16 @@ def _show_scorers(output: Path, seed: int) -> None:
     kinds = ", ".join(f"{kind} {measured[f'quality_{kind}']:.3f}" for kind in SPOILT_KINDS)
     print(f"Area under the curve, 1 at best: clear against {kinds}; relevant against irrelevant", end=" ")
     print(f"{measured['relevance']:.3f}.")
+
+
+def _write_scored_posts(output: Path, posts: Path) -> None:
+    """Write the posts with the scores of their pictures, anew if a folder is there: the scorers are new, too."""
+    scored = output / "scored_posts"
+    if scored.exists():
+        shutil.rmtree(scored)
+    relevance, cache = str(output / "relevance_model"), str(output / "scores.sqlite")
+    arguments = ["--dataset", str(posts), "--relevance_scorer", relevance, "--score_cache", cache]
+    score_images.main([RECIPE, *arguments, "--output_dir", str(scored)])
 
 
 def _train(output: Path, posts: Path, folder: Path, changes: dict, seed: int) -> dict[str, float]:
