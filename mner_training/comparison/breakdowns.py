@@ -116,6 +116,6 @@ def _by_novelty(words: Sequence[Sequence[str]], training: set[tuple[str, str]]) 
     return Breakdown("novelty", group_of, [SEEN, UNSEEN])
 
 
-def _scores(images: Sequence[dict[str, Any]], kind: str) -> list[float]:
+def _scores(images: Sequence[dict[str, float | None]], kind: str) -> list[float]:
     """The scores of a post's pictures that are known."""
-    return [image[kind] for image in images if image.get(kind) is not None]
+    return [image[kind] for image in images if image[kind] is not None]

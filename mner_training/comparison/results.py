@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ TRAINING_ENTITIES_FILE = "training_entities.json"
 
 # What must be equal for two runs to have had the same posts, and what the error calls it.
 _OF_THE_POST = {"id": "id", "words": "words", "gold_tags": "gold tags"}
+_SCORES = ("quality", "relevance")
 _FIELDS = {*_OF_THE_POST, "predicted_tags", "images"}
 
 
@@ -45,7 +47,7 @@ class Run:
         folder: Its folder, under that of the comparison.
         seed: Its seed.
         tags: The predicted tags of each post.
-        images: The pictures of each post with their scores; of a text-only run there are none.
+        images: Quality and relevance of each picture of each post; a text-only run has no pictures.
         record: What ``comparison_run.json`` says of it.
         digest: SHA-256 of its ``predictions.jsonl``, hexadecimal.
     """
@@ -53,7 +55,7 @@ class Run:
     folder: str
     seed: int
     tags: list[list[str]]
-    images: list[list[dict[str, Any]]]
+    images: list[list[dict[str, float | None]]]
     record: dict[str, Any]
     digest: str
 
@@ -157,8 +159,8 @@ def _read_dataset(folder: Path, name: str, systems: list[SystemEntry], seeds: li
                 Run(
                     place,
                     seed,
-                    [post["predicted_tags"] for post in posts],
-                    [post["images"] for post in posts],
+                    [[sys.intern(tag) for tag in post["predicted_tags"]] for post in posts],
+                    [[{kind: image[kind] for kind in _SCORES} for image in post["images"]] for post in posts],
                     read_json(folder / place / RUN_FILE),
                     sha256(folder / place / PREDICTIONS_FILE),
                 )

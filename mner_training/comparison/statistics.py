@@ -1,11 +1,12 @@
 """How sure a difference between two systems is: a paired bootstrap over posts and seeds, and its correction for many.
 
 Two things are left to chance when a system is measured: which posts the test split happens to have, and which seeds
-the runs had. Each run also errs on posts of its own. This *interaction* varies with the posts, and it is most of what
-runs of different seeds differ by (Jordan, ICLR 2024, https://arxiv.org/abs/2304.01910). A bootstrap that draws posts
-and seeds at once counts it three times (Owen, Annals of Applied Statistics 2007, https://doi.org/10.1214/07-AOAS122),
-and intervals of close systems become up to sqrt(3) times too wide. Here posts are resampled, and the spread of the
-seeds is added to that, less the part of it that the interaction has made.
+the runs had. Each run also errs on posts of its own. This *interaction* varies with the posts, and it may be nearly
+all that runs of different seeds differ by (of image classifiers: Jordan, ICLR 2024,
+https://arxiv.org/abs/2304.01910). A bootstrap that draws posts and seeds at once counts it three times (Owen, Annals
+of Applied Statistics 2007, https://doi.org/10.1214/07-AOAS122), and intervals of close systems become up to sqrt(3)
+times too wide. Here posts are resampled, and the spread of the seeds is added to that, less the part of it that the
+interaction has made.
 """
 
 import zlib
