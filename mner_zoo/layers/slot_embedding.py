@@ -2,6 +2,7 @@
 
 import torch
 from torch import nn
+from torch.nn.functional import pad
 
 
 class SlotEmbedding(nn.Embedding):
@@ -15,18 +16,24 @@ class SlotEmbedding(nn.Embedding):
     def __init__(self, max_images: int, width: int):
         super().__init__(max_images, width)
 
-    def forward(self, num_images: int) -> torch.Tensor:
-        """The vectors of the first N slots, ``(N, width)``.
+    def forward(self, image_mask: torch.Tensor) -> torch.Tensor:
+        """The vectors of a batch's slots.
 
         Args:
-            num_images: N, at most `max_images`.
+            image_mask: ``True`` for a real image, ``(B, N)``, bool.
+
+        Returns:
+            ``(N, width)``; 0 for slots after the last one that may hold an image.
 
         Raises:
-            ValueError: If there are more images than slots.
+            ValueError: If an image has no slot.
         """
-        if num_images > self.num_embeddings:
+        num_images, max_images = image_mask.shape[1], self.num_embeddings
+        if num_images <= max_images:
+            return self.weight[:num_images]
+        if image_mask[:, max_images:].any():
             raise ValueError(
-                f"This batch has {num_images} images per post, but the model's `max_images` is "
-                f"{self.num_embeddings}. Give the processor the same `max_images`."
+                f"A post of this batch has more images than the model's `max_images`, {max_images}. Give the "
+                "processor the same `max_images`."
             )
-        return self.weight[:num_images]
+        return pad(self.weight, (0, 0, 0, num_images - max_images))

@@ -114,7 +114,7 @@ class TPMBody(FreezableBackbones):
             The states of the text, ``(B, T, D)``; of a post without images those of the text alone.
         """
         frames = image_vectors(self.vision_model, self.vision_size, self.pooling, pixel_values, image_mask)  # v
-        frames = frames + self.slots(image_mask.shape[1])
+        frames = frames + self.slots(image_mask)
         prefix = self.prompts(self.relate_images(frames, image_mask))  # Z, for each layer keys and values
         return self.text_model(input_ids, attention_mask, prefix, image_mask)  # S
 

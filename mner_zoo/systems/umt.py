@@ -109,7 +109,7 @@ class UMTBody(FreezableBackbones):
 
         regions = image_regions(self.vision_model, self.vision_size, pixel_values, image_mask)  # V, (B, N, P, Dv)
         if self.slots is not None:
-            regions = regions + self.slots(image_mask.shape[1])[:, None]
+            regions = regions + self.slots(image_mask)[:, None]
         region_mask = image_mask.repeat_interleave(regions.shape[2], dim=1)  # (B, N * P)
         regions = regions.flatten(1, 2)  # (B, N * P, Dv)
 

@@ -135,8 +135,8 @@ def test_empty_slots_change_nothing(make_tpm):
     packed = batch | {"pixel_values": batch["pixel_values"][batch["image_mask"]]}
     torch.testing.assert_close(model(**packed).logits, before)
     more = batch | {
-        "pixel_values": torch.cat([pixels, pixels[:, :1]], dim=1),
-        "image_mask": torch.cat([batch["image_mask"], torch.zeros(3, 1, dtype=torch.bool)], dim=1),
+        "pixel_values": torch.cat([pixels, pixels], dim=1),  # more slots than `max_images`
+        "image_mask": torch.cat([batch["image_mask"], torch.zeros_like(batch["image_mask"])], dim=1),
     }
     torch.testing.assert_close(model(**more).logits, before, rtol=0, atol=1e-5)
     assert (before[1] - before[0]).abs().max() > 0.01
@@ -163,7 +163,7 @@ def test_the_order_of_the_pictures_matters_by_the_slots_alone(make_tpm):
 def test_any_number_of_pictures(make_tpm):
     batch = pictured_batch([6, 1])
     assert make_tpm(max_images=6)(**batch).logits.isfinite().all()
-    with pytest.raises(ValueError, match="has 6 images per post, but the model's `max_images` is 4"):
+    with pytest.raises(ValueError, match="has more images than the model's `max_images`, 4"):
         make_tpm()(**batch)
 
 

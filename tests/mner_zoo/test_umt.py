@@ -166,7 +166,7 @@ def test_slot_embedding_gives_images_an_order(make_umt):
     before = model(**batch).logits
     batch["pixel_values"][0] = batch["pixel_values"][0, [2, 0, 1]]
     assert (model(**batch).logits - before)[0].abs().max() > 0.01
-    with pytest.raises(ValueError, match="has 3 images per post, but the model's `max_images` is 2"):
+    with pytest.raises(ValueError, match="has more images than the model's `max_images`, 2"):
         make_umt(slot_embedding=True, max_images=2)(**batch)
 
 
