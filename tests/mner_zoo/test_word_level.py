@@ -149,6 +149,13 @@ def test_rows_of_a_data_set_hold_the_letters(make_processor, make_tagger, make_p
     assert set(batch) == set(expected)
     for name, tensor in expected.items():
         assert torch.equal(batch[name], tensor), name
+    # rows that are stored belong to their vocabulary and their alphabet
+    other = WordLevelProcessor(
+        processor.image_processor, make_tokenizer([*WORDS, "red"]), characters="dr", max_length=12, window_overlap=4
+    )
+    rows = encode_split("train", posts, other, model.config.labels, with_images=False).rows
+    assert rows["input_ids"][:] == [ids for post in posts["tokens"] for ids in other(words=post)["input_ids"].tolist()]
+    assert rows["char_ids"][0] == [other.spell(word) for word in posts["tokens"][0]]
     without = make_processor(characters=None)
     assert "char_ids" not in encode_split("train", posts, without, model.config.labels).rows.column_names
 
