@@ -38,7 +38,7 @@ def make_slots(jobs: int | None, use_cpu: bool) -> list[Slot]:
     gpus = [] if use_cpu else visible_gpus()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     most, what = (len(gpus), "GPUs, and two runs on one would share its memory") if gpus else (cores, "cores")
-    jobs = jobs or (len(gpus) or 1)
+    jobs = (len(gpus) or 1) if jobs is None else jobs
     if not 1 <= jobs <= most:
         raise ValueError(f"--jobs {jobs}: there are {most} {what}. Give a number from 1 to {most}.")
     threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, cores // jobs))

@@ -12,9 +12,9 @@ from mner_training.recipes import RECIPE_ARGUMENTS, read_recipe
 
 # The systems' recipes are named relative to it.
 REPOSITORY = Path(__file__).resolve().parents[2]
-# What each run has from the comparison, or must not have because runs stand beside each other and are taken up again.
+# What each run has from the comparison, or must not have: it is not to be shared, and a token not to be written down.
 OF_THE_RUN = ("output_dir", "overwrite_output_dir", "resume_from_checkpoint", "seed", "do_train", "do_eval")
-OF_THE_RUN += ("do_predict", "push_to_hub", "search", "search_space", "search_trials", "search_hours")
+OF_THE_RUN += ("do_predict", "push_to_hub", "hub_token", "search", "search_space", "search_trials", "search_hours")
 _ARGUMENTS = {field.name for dataclass in RECIPE_ARGUMENTS for field in fields(dataclass) if field.init}
 
 

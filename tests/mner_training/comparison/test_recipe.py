@@ -95,6 +95,7 @@ class TestRead:
             (lambda r: r["systems"]["A"].update(set={"larning_rate": 1}), "'A', set: unknown larning_rate"),
             (lambda r: r["systems"]["A"].update(set={"seed": 1}), "'A', set may not set seed"),
             (lambda r: r["common"].update(output_dir="x"), "common may not set output_dir"),
+            (lambda r: r["common"].update(hub_token="x"), "common may not set hub_token"),
             (lambda r: r["datasets"]["one"].update(datset="x"), "data set 'one': unknown datset"),
             (lambda r: r["datasets"].update({"Two Words": {}}), "such as 'two-words'"),
             (lambda r: r["datasets"].update({"../x": {}}), "becomes a folder"),

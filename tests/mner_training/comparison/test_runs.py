@@ -164,6 +164,9 @@ class TestSlots:
         assert [slot.environment for slot in slots] == [{"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "2"}] * 3
         assert slots[0].device.endswith(", 2 threads")
         assert make_slots(None, use_cpu=True)[0].environment["OMP_NUM_THREADS"] == "8"
+        for jobs in (0, 9):
+            with pytest.raises(ValueError, match=f"--jobs {jobs}: there are 8 cores"):
+                make_slots(jobs, use_cpu=True)
 
     def test_threads_that_the_user_sets_stay(self, monkeypatch):
         monkeypatch.setenv("OMP_NUM_THREADS", "1")
