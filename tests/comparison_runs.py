@@ -27,7 +27,8 @@ def write_comparison(
     Args:
         folder: The output folder.
         systems: By name ``errors`` (share of words whose tag is drawn anew), ``seeds`` that are done (all), and
-            ``published``, ``not_run``, ``text_only``, ``control`` as in a recipe.
+            ``unstable`` (the errors are multiplied by the seed), and ``published``, ``not_run``, ``text_only``,
+            ``control`` as in a recipe.
         seeds: The seeds that are planned.
         datasets: Names of data sets.
         reference: A system, by default the first.
@@ -96,7 +97,7 @@ def write_run(folder: Path, posts: list[dict], system: dict, seed: int) -> None:
     lines = []
     for post in posts:
         drawn = draw_tags(len(post["words"]), generator)
-        wrong = generator.random(len(drawn)) < system["errors"]
+        wrong = generator.random(len(drawn)) < system["errors"] * (seed if system.get("unstable") else 1)
         tags = [new if change else old for new, old, change in zip(drawn, post["gold_tags"], wrong, strict=True)]
         entities = [[entity._asdict() for entity in tags_to_entities(it)] for it in (post["gold_tags"], tags)]
         lines.append(
@@ -111,7 +112,7 @@ def write_run(folder: Path, posts: list[dict], system: dict, seed: int) -> None:
     )
     write(folder / "all_results.json", {f"test_{name}": value for name, value in flatten_scores(metrics).items()})
     record = {"seed": seed, "arguments": {"control": system.get("control")}, "seconds": 10.0 + seed}
-    record |= {"peak_memory_bytes": 2_000_000_000 + seed, "peak_gpu_memory_bytes": None, "device": "CPU"}
+    record |= {"peak_memory_bytes": 2_000_000_000 + seed, "peak_gpu_memory_bytes": None, "jobs": 2, "device": "CPU"}
     write(folder / "comparison_run.json", record)
 
 

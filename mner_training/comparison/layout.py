@@ -10,7 +10,7 @@ PLUS_MINUS = "±"
 
 _MAIN = ("system", "seeds", "precision", "recall", "F1", "strict F1", "published P / R / F1")
 _AGAINST = ("difference to {}", "95 % interval", "p", "p (Holm)", "smallest visible")
-_COST = ("system", "seconds per run", "peak memory", "peak GPU memory", "device")
+_COST = ("system", "seconds per run", "peak memory", "peak GPU memory", "runs at a time", "device")
 _BREAKDOWNS = {
     "type": "F1 by type",
     "pictures": "F1 by number of pictures",
@@ -119,8 +119,12 @@ def _cost(table: Table, dataset: str) -> Section:
         memory = [_get(table, dataset, system, f"peak_{kind}_bytes") for kind in ("memory", "gpu_memory")]
         row = [system, "" if seconds is None else f"{seconds:.1f}"]
         row += ["" if size is None else f"{size / _GIGABYTE:.2f} GB" for size in memory]
-        rows.append([*row, _get(table, dataset, system, "device") or ""])
-    return Section("Time and memory", list(_COST), rows, ["The mean time and the highest memory of a row's runs."])
+        rows.append([*row, *(_get(table, dataset, system, name) or "" for name in ("jobs", "device"))])
+    notes = [
+        "The mean time and the highest memory of a row's runs.",
+        "Times compare on one device with as many at a time.",
+    ]
+    return Section("Time and memory", list(_COST), rows, notes)
 
 
 def _breakdown(table: Table, dataset: str, breakdown: str, groups: list[str], systems: list[str]) -> Section:

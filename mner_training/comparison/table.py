@@ -26,7 +26,7 @@ from mner_training.comparison.statistics import (
 
 MEASURES = ("precision", "recall", "f1")
 # What ``comparison_run.json`` says a run took.
-_COSTS = ("seconds", "peak_memory_bytes", "peak_gpu_memory_bytes", "device")
+_COSTS = ("seconds", "peak_memory_bytes", "peak_gpu_memory_bytes", "jobs", "device")
 
 
 class Place(NamedTuple):
@@ -152,12 +152,13 @@ def _published(system: SystemEntry, dataset: str) -> dict[str, float | None]:
 
 
 def _cost(runs: Sequence[Run]) -> dict[str, float | int | str | None]:
-    """The mean time of runs, their highest memory, and where they ran."""
+    """The mean time of runs, their highest memory, how many ran beside each other, and where."""
     of = {name: [run.record[name] for run in runs if run.record.get(name) is not None] for name in _COSTS}
     return {
         "seconds": mean(of["seconds"]) if of["seconds"] else None,
         "peak_memory_bytes": max(of["peak_memory_bytes"], default=None),
         "peak_gpu_memory_bytes": max(of["peak_gpu_memory_bytes"], default=None),
+        "jobs": ", ".join(map(str, sorted(set(of["jobs"])))) or None,
         "device": ", ".join(dict.fromkeys(of["device"])) or None,
     }
 

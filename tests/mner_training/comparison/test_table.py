@@ -18,7 +18,7 @@ SYSTEMS = {
     "BERT": {"errors": 0.2, "text_only": True, "seeds": [2]},
     "shuffled": {"errors": 0.11, "control": "shuffled_scores"},
     "IQCR-MI": {"errors": 0.1, "published": {"posts": [77.69, 79.44, None]}},
-    "UMT-MI": {"errors": 0.12, "seeds": [1, 3]},
+    "UMT-MI": {"errors": 0.12, "seeds": [1, 3], "unstable": True},
     "GPT4": {"errors": 0, "not_run": "no endpoint", "published": {"posts": [64.28, 67.91, 66.05]}},
     "killed": {"errors": 0, "seeds": []},
 }
@@ -76,7 +76,8 @@ def test_rows_say_what_is_missing_published_and_spent(table):
     assert row(table, "GPT4") == {"seeds": 0, "not_run": "no endpoint", **published}
     assert row(table, "GPT4", "others") == {"seeds": 0, "not_run": "no endpoint"}
     spent = row(table, "UMT-MI")
-    assert (spent["seconds"], spent["peak_memory_bytes"], spent["device"]) == (12.0, 2_000_000_003, "CPU")
+    assert (spent["seconds"], spent["peak_memory_bytes"]) == (12.0, 2_000_000_003)
+    assert (spent["jobs"], spent["device"]) == ("2", "CPU")
     assert "peak_gpu_memory_bytes" not in spent
 
 
@@ -89,9 +90,11 @@ def test_differences_are_those_of_the_means(table):
             assert found["difference"] == pytest.approx(found["f1_mean"] - reference["f1_mean"])
             assert found["difference_low"] < found["difference"] < found["difference_high"]
             assert found["f1_low"] < found["f1_mean"] < found["f1_high"]
-            # Nearly normal, so that the borders are 1.96 standard errors away and the visible difference is 2.80.
+            # Nearly normal, so that the borders are 1.96 standard errors away and the visible difference is 2.80. Means
+            # of two runs that differ as much as UMT-MI's are not.
             width = found["difference_high"] - found["difference_low"]
-            assert found["smallest_visible"] == pytest.approx(width / (2 * 1.96) * 2.80, rel=0.12)
+            if found.get("f1_sd", 0) < 5:
+                assert found["smallest_visible"] == pytest.approx(width / (2 * 1.96) * 2.80, rel=0.12)
             assert (found["p"] < 0.05) == (not found["difference_low"] <= 0 <= found["difference_high"])
         assert [found["p_holm"] for found in rows] == holm([found["p"] for found in rows])
     assert row(table, "BERT")["p"] == pytest.approx(2 / 1001)
@@ -119,6 +122,17 @@ def read_results_without(results, system):
     ]
     systems = [it for it in results.systems if it.name != system]
     return type(results)(results.name, results.reference, results.seeds, systems, datasets)
+
+
+def test_posts_are_drawn_for_both_systems_at_once(results):
+    dataset = results.datasets[0]
+    (run,) = dataset.runs["BERT"]
+    runs = {it.name: [run] if it.name in ("BERT", "IQCR-MI") else [] for it in results.systems}
+    same = DatasetResults("posts", dataset.words, dataset.gold, runs, dataset.training_entities)
+    table = make_table(type(results)("c", "IQCR-MI", [2], results.systems, [same]), replicates=50)
+    found = row(table, "BERT")
+    assert found["f1_low"] < found["f1_high"]
+    assert (found["difference_low"], found["difference_high"], found["p"], found["smallest_visible"]) == (0, 0, 1, 0)
 
 
 def test_without_the_reference_there_are_no_differences(results):
