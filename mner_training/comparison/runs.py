@@ -23,7 +23,7 @@ from mner_training.report import write_json
 
 LOG_FILE = "log.txt"
 # What a run leaves that predicts: everything else of its folder is kept.
-WEIGHTS = ("*.safetensors", "*.safetensors.index.json", "*.bin")
+WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 # Lines of the log that are shown of a run that failed.
 _LAST_LINES = 20
 # Seconds between two looks at the runs, and that they have to end when they are asked to.
