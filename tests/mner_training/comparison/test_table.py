@@ -90,8 +90,8 @@ def test_differences_are_those_of_the_means(table):
             assert found["difference"] == pytest.approx(found["f1_mean"] - reference["f1_mean"])
             assert found["difference_low"] < found["difference"] < found["difference_high"]
             assert found["f1_low"] < found["f1_mean"] < found["f1_high"]
-            # Nearly normal, so that the borders are 1.96 standard errors away and the visible difference is 2.80. Means
-            # of two runs that differ as much as UMT-MI's are not.
+            # Nearly normal: the borders are 1.96 standard errors away, and the visible difference is 2.80 of them.
+            # The mean of two runs that differ as much as UMT-MI's is not.
             width = found["difference_high"] - found["difference_low"]
             if found.get("f1_sd", 0) < 5:
                 assert found["smallest_visible"] == pytest.approx(width / (2 * 1.96) * 2.80, rel=0.12)
