@@ -153,12 +153,14 @@ def _last_states(vision_model: PreTrainedModel, pixels: torch.Tensor) -> torch.T
 
 def _in_slots(encode, vision_model: PreTrainedModel, pixel_values, image_mask, state_shape) -> torch.Tensor:
     """`encode_real_images` for a backbone; a frozen one stays in ``eval()``, and needs no run without images."""
-    states = encode_real_images(
-        encode,
-        pixel_values,
-        image_mask,
-        state_shape,
-        pixel_shape(vision_model.config),
-        training=vision_model.training,
-    )
+    training = vision_model.training
+    packed = pixel_values is not None and pixel_values.dim() == 4
+    is_empty = pixel_values is None or len(pixel_values) == 0 or not (packed or image_mask.any())
+    has_dummy = training and is_empty
+    if has_dummy:  # what runs in place of an image must not enter the statistics of a batch norm
+        vision_model.eval()
+    shape = pixel_shape(vision_model.config)
+    states = encode_real_images(encode, pixel_values, image_mask, state_shape, shape, training)
+    if has_dummy:
+        vision_model.train()
     return states.to(vision_model.dtype)

@@ -121,14 +121,17 @@ def test_empty_slots_are_zero_whatever_they_hold(enliven, kind):
 
 
 @pytest.mark.parametrize("kind", ["vectors", "regions", "pyramid"])
-@pytest.mark.parametrize("pixels", [None, torch.zeros(0, 3, 32, 32)])
+@pytest.mark.parametrize("pixels", [None, torch.zeros(0, 3, 32, 32), torch.ones(3, 2, 3, 8, 8)])
 def test_a_batch_without_pictures_is_zero_and_has_a_gradient_in_training(enliven, kind, pixels):
     backbone = make_backbone("resnet", enliven, **MAPS["resnet"])
     mask = torch.zeros(3, 2, dtype=torch.bool)
     states = encode(kind, backbone, pixels, mask)
     assert not states.requires_grad
+    before = [buffer.clone() for buffer in backbone.buffers()]
     trained = encode(kind, backbone.train(), pixels, mask)
     trained.sum().backward()
+    assert all(map(torch.equal, backbone.buffers(), before))  # the statistics of batch norms
+    assert all(module.training for module in backbone.modules())
     for tensor in (states, trained):
         assert tensor.shape[:2] == (3, 2)
         assert tensor.shape[-1] == (32 if kind == "pyramid" else 24)
