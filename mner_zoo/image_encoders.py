@@ -155,8 +155,7 @@ def _in_slots(encode, vision_model: PreTrainedModel, pixel_values, image_mask, s
     """`encode_real_images` for a backbone; a frozen one stays in ``eval()``, and needs no run without images."""
     training = vision_model.training
     packed = pixel_values is not None and pixel_values.dim() == 4
-    is_empty = pixel_values is None or len(pixel_values) == 0 or not (packed or image_mask.any())
-    has_dummy = training and is_empty
+    has_dummy = training and (pixel_values is None or len(pixel_values) == 0 or not (packed or image_mask.any()))
     if has_dummy:  # what runs in place of an image must not enter the statistics of a batch norm
         vision_model.eval()
     shape = pixel_shape(vision_model.config)
