@@ -20,6 +20,7 @@ sys.path.insert(0, str(ROOT))  # run as a script from a clone
 import torch  # noqa: E402
 
 from benchmarks.measuring import (  # noqa: E402
+    add_model_type,
     devices,
     in_turn,
     make_parser,
@@ -29,8 +30,9 @@ from benchmarks.measuring import (  # noqa: E402
     wait_for,
     write_figures,
 )
-from benchmarks.plus_shaped import bare_text, make_batch, make_tagger, typical_batches  # noqa: E402
+from benchmarks.plus_shaped import BareEncoders, make_batch, make_tagger, typical_batches  # noqa: E402
 from benchmarks.row_loading import make_processor  # noqa: E402
+from mner_training.model_types import IQCR  # noqa: E402
 from modeling_iqcr.pipeline_iqcr import MultimodalNERPipeline  # noqa: E402
 from processing_iqcr.scorers import register_quality_scorer, register_relevance_scorer  # noqa: E402
 
@@ -43,24 +45,25 @@ def main() -> None:
     parser = make_parser(__doc__, "inference")
     parser.add_argument("--rounds", type=int, default=5, help="measurements, each of another batch (default: 5)")
     parser.add_argument("--without_scoring", action="store_true", help="leave out MANIQA, a minute on a CPU")
+    add_model_type(parser)
     options = parser.parse_args()
     figures = {"scores_given": [], "end_to_end": {}}
     for device in devices():
-        model = make_tagger(options.tiny).to(device).eval()
+        model = make_tagger(options.tiny, options.model_type).to(device).eval()
         if device == "cuda":
             model.to(torch.bfloat16)
         for num_posts in SIZES[device]:
             figures["scores_given"].append(compare(model, device, num_posts, options.rounds))
-        if not options.without_scoring:
+        if not options.without_scoring and options.model_type == IQCR:  # nobody else reads scores
             figures["end_to_end"][device] = measure_end_to_end(model, device)
     write_figures(options, figures, "transformers", "pyiqa", "open_clip_torch")
 
 
 def compare(model, device: str, num_posts: int, rounds: int) -> dict:
     """Measure the tagger and the bare encoders, on another batch in each round."""
-    text_model, vision_model = model.model.text_model, model.model.vision_model
+    encoders = BareEncoders(model)
     chosen = typical_batches(num_posts, rounds + 1)
-    batches = [make_batch(shapes, model.config, device, seed) for seed, shapes in enumerate(chosen)]
+    batches = [make_batch(shapes, model, device, seed) for seed, shapes in enumerate(chosen)]
     for batch in batches:
         del batch["labels"]
     turns = {name: iter(batches) for name in ("ours", "bare")}
@@ -71,13 +74,11 @@ def compare(model, device: str, num_posts: int, rounds: int) -> dict:
 
     @torch.inference_mode()
     def bare() -> None:
-        batch = next(turns["bare"])
-        text_model(input_ids=bare_text(batch))
-        vision_model(pixel_values=batch["pixel_values"].to(model.dtype))
+        encoders(next(turns["bare"]))
 
     seconds = in_turn({"ours": ours, "bare": bare}, device, rounds)
     found = ratio(seconds, "ours", "bare")
-    pictures = [len(batch["pixel_values"]) for batch in batches[1:]]
+    pictures = [len(batch.get("pixel_values", ())) for batch in batches[1:]]
     print(
         f"Scores given, {device}, batch of {num_posts}: ours {median_ms(seconds['ours']):.1f} ms, bare encoders "
         f"{median_ms(seconds['bare']):.1f} ms, ratio {show_ratio(found)}",

@@ -114,10 +114,22 @@ def make_parser(description: str, name: str) -> argparse.ArgumentParser:
     return parser
 
 
+def add_model_type(parser: argparse.ArgumentParser) -> None:
+    """Add the flag by which a benchmark measures another system than IQCR-MI."""
+    parser.add_argument(
+        "--model_type", default="iqcr", help="system, such as umt (default: iqcr); of others no figures are written"
+    )
+
+
 def write_figures(options: argparse.Namespace, figures: Mapping, *packages: str) -> None:
-    """Write the figures with the machine, the versions and the command that they came from; none of a tiny model."""
+    """Write the figures with the machine, the versions and the command that they came from.
+
+    None are written of a tiny model or of another system.
+    """
     if options.tiny:
         print("Tried out with --tiny: no figures are written.")
+        return
+    if getattr(options, "model_type", "iqcr") != "iqcr":
         return
     options.output.parent.mkdir(parents=True, exist_ok=True)
     record = {"machine": describe_machine(*packages), "command": ["python", *sys.argv], **figures}

@@ -66,7 +66,7 @@ def compare_saved(tiny: bool) -> dict:
     model = make_tagger(tiny).train()
     rows = []
     for seed, shapes in enumerate(typical_batches(NUM_POSTS, NUM_BATCHES)):
-        batch = make_batch(shapes, model.config, "cpu", seed)
+        batch = make_batch(shapes, model, "cpu", seed)
         ours = saved_bytes(model, batch)
         encode_images = model.model.encode_images
         model.model.encode_images = encode_all_slots.__get__(model.model)

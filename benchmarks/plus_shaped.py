@@ -1,18 +1,24 @@
 """Posts of the shape of MNER-MI-Plus: its numbers of posts and pictures, and lengths as real tweets have them."""
 
+import inspect
 import random
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
-from transformers import RobertaConfig, ViTConfig
+from torch import nn
+from transformers import PreTrainedModel, ResNetConfig, RobertaConfig, ViTConfig
 from transformers.trainer_pt_utils import LengthGroupedSampler
 
-from modeling_iqcr import IQCRConfig, IQCRForTokenClassification
+from mner_training.model_types import IQCR, tagger_class, tagger_config_class
+from mner_zoo import LstmTextConfig
+from modeling_iqcr.backbones import build_backbone
 
 NUM_POSTS = 10_229
 LABELS = ["O", *(f"{prefix}-{kind}" for kind in ("PER", "LOC", "ORG", "MISC") for prefix in "BI")]
 NUM_TAGS = len(LABELS)
+IMAGE_SIZE = 224
+LETTERS = 12  # of the longest word of a batch
 # What most programs pad every post to.
 PADDED_LENGTH = 128
 PADDED_IMAGES = 4
@@ -68,8 +74,9 @@ def typical_batches(size: int, number: int) -> list[list[Shape]]:
     return sorted(batches, key=lambda batch: abs(sum(shape.num_images for shape in batch) - mean))[:number]
 
 
-def make_batch(shapes: Sequence[Shape], config: IQCRConfig, device: str, seed: int = 0) -> dict[str, torch.Tensor]:
-    """Tensors of a batch for a tagger, packed as in training; ids, pixels, scores and labels are random."""
+def make_batch(shapes: Sequence[Shape], model: PreTrainedModel, device: str, seed: int = 0) -> dict[str, torch.Tensor]:
+    """The tensors of a batch that a tagger reads, packed as in training; ids, pixels, scores and labels are random."""
+    config = model.config
     generator = torch.Generator().manual_seed(seed)
     lengths = torch.tensor([shape.length for shape in shapes])[:, None]
     words = torch.tensor([shape.num_words for shape in shapes])[:, None]
@@ -78,7 +85,7 @@ def make_batch(shapes: Sequence[Shape], config: IQCRConfig, device: str, seed: i
     attention_mask = positions < lengths
     word_mask = (positions > 0) & (positions <= words.minimum(lengths - 2))
     image_mask = torch.arange(int(counts.max())) < counts
-    size = config.vision_config.image_size
+    size = getattr(config.vision_config, "image_size", IMAGE_SIZE)
     batch = {
         "input_ids": torch.randint(5, config.text_config.vocab_size, word_mask.shape, generator=generator),
         "attention_mask": attention_mask.long(),
@@ -90,7 +97,12 @@ def make_batch(shapes: Sequence[Shape], config: IQCRConfig, device: str, seed: i
         "labels": torch.randint(NUM_TAGS, word_mask.shape, generator=generator).where(word_mask, -100),
     }
     batch["input_ids"].masked_fill_(~attention_mask, config.text_config.pad_token_id)
-    return {name: tensor.to(device) for name, tensor in batch.items()}
+    if config.text_config.model_type == LstmTextConfig.model_type:
+        shape = (*word_mask.shape, LETTERS)
+        batch["char_ids"] = torch.randint(2, config.text_config.char_vocab_size, shape, generator=generator)
+        batch["char_ids"] *= attention_mask[..., None]
+    wanted = inspect.signature(model.forward).parameters
+    return {name: tensor.to(device) for name, tensor in batch.items() if name in wanted}
 
 
 def pad_batch(
@@ -122,15 +134,53 @@ def encode_all_slots(self, pixel_values: torch.Tensor, image_mask: torch.Tensor)
     return states * image_mask[..., None]
 
 
-def make_tagger(tiny: bool = False) -> IQCRForTokenClassification:
-    """IQCR-MI with the encoders of the paper, RoBERTa-base and ViT-base-patch16, with random weights.
+def make_tagger(tiny: bool = False, model_type: str = IQCR) -> PreTrainedModel:
+    """A tagger with random weights: IQCR-MI with the encoders of the paper, RoBERTa-base and ViT-base-patch16.
 
     Args:
         tiny: Two layers of width 32 instead, to try a benchmark out.
+        model_type: Another system, with the encoder of its kind: the same RoBERTa, an LSTM with letters where it reads
+            words, and a ResNet-50 where it reads regions of convolutional maps.
     """
+    config_class = tagger_config_class(model_type)
     small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
-    text = RobertaConfig(vocab_size=50_265, max_position_embeddings=514, **(small if tiny else {}))
-    vision = ViTConfig(**(small | {"image_size": 32} if tiny else {}))
+    if getattr(config_class, "reads_words", False):
+        text = LstmTextConfig(vocab_size=20_000, char_encoder="lstm", char_vocab_size=100)
+    else:
+        text = RobertaConfig(vocab_size=50_265, max_position_embeddings=514, **(small if tiny else {}))
+    configs = {"text_config": text}
+    if config_class.use_images if hasattr(config_class, "use_images") else True:
+        if getattr(config_class, "default_vision_type", "vit") == "resnet":
+            configs["vision_config"] = ResNetConfig(
+                **({"hidden_sizes": [8, 8, 16, 32], "depths": [1] * 4} if tiny else {})
+            )
+        else:
+            configs["vision_config"] = ViTConfig(**(small | {"image_size": 32} if tiny else {}))
     torch.manual_seed(0)
-    config = IQCRConfig(text_config=text, vision_config=vision, id2label=dict(enumerate(LABELS)))
-    return IQCRForTokenClassification(config)
+    return tagger_class(model_type)(config_class(**configs, id2label=dict(enumerate(LABELS))))
+
+
+class BareEncoders(nn.Module):
+    """What a tagger cannot do without: its text encoder and, if it reads pictures, its vision encoder.
+
+    Args:
+        model: The tagger.
+    """
+
+    def __init__(self, model: PreTrainedModel):
+        super().__init__()
+        text = model.model.text_model
+        # one with a prefix in each layer is measured without
+        self.text_model = text if isinstance(text, PreTrainedModel) else build_backbone(model.config.text_config)
+        self.text_model.to(model.device, model.dtype).train(model.training)
+        self.vision_model = getattr(model.model, "vision_model", None)
+
+    def forward(self, batch: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+        """The last states of as many real sub-tokens as the batch has, without padding, and of its pictures."""
+        input_ids = bare_text(batch)
+        letters = {"char_ids": batch["char_ids"][:, : input_ids.shape[1]]} if "char_ids" in batch else {}
+        states = [self.text_model(input_ids=input_ids, **letters).last_hidden_state]
+        if self.vision_model is not None:
+            pixels = batch["pixel_values"].to(self.vision_model.dtype)
+            states.append(self.vision_model(pixel_values=pixels).last_hidden_state)
+        return states

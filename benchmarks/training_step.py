@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader  # noqa: E402
 from transformers.trainer_pt_utils import LengthGroupedSampler  # noqa: E402
 
 from benchmarks.measuring import (  # noqa: E402
+    add_model_type,
     devices,
     in_turn,
     make_parser,
@@ -35,7 +36,7 @@ from benchmarks.measuring import (  # noqa: E402
 )
 from benchmarks.plus_shaped import (  # noqa: E402
     NUM_POSTS,
-    bare_text,
+    BareEncoders,
     encode_all_slots,
     make_batch,
     make_shapes,
@@ -45,6 +46,7 @@ from benchmarks.plus_shaped import (  # noqa: E402
 )
 from benchmarks.row_loading import MappedRows, make_processor  # noqa: E402
 from mner_training.data_collator import PostCollator  # noqa: E402
+from mner_training.model_types import IQCR  # noqa: E402
 from mner_training.optimizer import parameter_groups  # noqa: E402
 
 POSTS_ON_GPU = 16
@@ -59,12 +61,15 @@ def main() -> None:
     parser.add_argument("--num_posts", type=int, default=4, help="posts of a batch on the CPU (default: 4)")
     parser.add_argument("--workers", type=int, default=8, help="processes that read rows in the epoch (default: 8)")
     parser.add_argument("--epoch_posts", type=int, default=0, help="run the epoch on the CPU too, with so many posts")
+    add_model_type(parser)
     options = parser.parse_args()
     figures = {"steps": {}, "epoch": None}
     for device in devices():
         num_posts = options.num_posts if device == "cpu" else POSTS_ON_GPU
-        figures["steps"][device] = compare(device, num_posts, options.rounds, options.tiny)
-    if torch.cuda.is_available():
+        figures["steps"][device] = compare(device, num_posts, options.rounds, options.tiny, options.model_type)
+    if options.model_type != IQCR:
+        print("The epoch of MNER-MI-Plus's size is trained with IQCR-MI alone: not run.")
+    elif torch.cuda.is_available():
         figures["epoch"] = run_epoch("cuda", NUM_POSTS, options.workers, options.tiny)
     elif options.epoch_posts:
         figures["epoch"] = run_epoch("cpu", options.epoch_posts, options.workers, options.tiny)
@@ -73,15 +78,13 @@ def main() -> None:
     write_figures(options, figures, "transformers")
 
 
-def compare(device: str, num_posts: int, rounds: int, tiny: bool) -> dict:
+def compare(device: str, num_posts: int, rounds: int, tiny: bool, model_type: str) -> dict:
     """Measure one step of each form, on a batch of its own in each round."""
-    model = make_tagger(tiny).to(device).train()
-    padded_model = make_tagger(tiny).to(device).train()
-    padded_model.model.encode_images = encode_all_slots.__get__(padded_model.model)
-    text_model, vision_model = model.model.text_model, model.model.vision_model
+    model = make_tagger(tiny, model_type).to(device).train()
+    encoders = BareEncoders(model)
     chosen = typical_batches(num_posts, rounds + 1)
-    batches = [make_batch(shapes, model.config, device, seed) for seed, shapes in enumerate(chosen)]
-    turns = {"ours": iter(batches), "bare": iter(batches), "padded": iter([pad_batch(batch) for batch in batches])}
+    batches = [make_batch(shapes, model, device, seed) for seed, shapes in enumerate(chosen)]
+    turns = {"ours": iter(batches), "bare": iter(batches)}
 
     def step(module: nn.Module, forward) -> None:
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
@@ -95,27 +98,30 @@ def compare(device: str, num_posts: int, rounds: int, tiny: bool) -> dict:
 
     def bare() -> None:
         batch = next(turns["bare"])
-        inputs = bare_text(batch)
+        step(encoders, lambda: sum(states.sum() for states in encoders(batch)))
 
-        def forward() -> torch.Tensor:
-            states = vision_model(pixel_values=batch["pixel_values"]).last_hidden_state
-            return text_model(input_ids=inputs).last_hidden_state.sum() + states.sum()
+    forms = {"ours": ours, "bare": bare}
+    if model_type == IQCR:  # the padded form is that of its way to encode pictures
+        padded_model = make_tagger(tiny).to(device).train()
+        padded_model.model.encode_images = encode_all_slots.__get__(padded_model.model)
+        turns["padded"] = iter([pad_batch(batch) for batch in batches])
 
-        step(model, forward)
+        def padded() -> None:
+            batch = next(turns["padded"])
+            step(padded_model, lambda: padded_model(**batch).loss)
 
-    def padded() -> None:
-        batch = next(turns["padded"])
-        step(padded_model, lambda: padded_model(**batch).loss)
-
-    seconds = in_turn({"ours": ours, "bare": bare, "padded": padded}, device, rounds)
-    found = {"over_bare": ratio(seconds, "ours", "bare"), "padded_over_ours": ratio(seconds, "padded", "ours")}
-    print(f"Training step on {device}, {num_posts} posts:", end=" ")
+        forms["padded"] = padded
+    seconds = in_turn(forms, device, rounds)
+    found = {"over_bare": ratio(seconds, "ours", "bare")}
+    if "padded" in forms:
+        found["padded_over_ours"] = ratio(seconds, "padded", "ours")
+    print(f"Training step of {model_type} on {device}, {num_posts} posts:", end=" ")
     print(", ".join(f"{name} {median_ms(times):.0f} ms" for name, times in seconds.items()))
-    print(f"    over the bare encoders: {show_ratio(found['over_bare'])}")
-    print(f"    padded over ours: {show_ratio(found['padded_over_ours'])}", flush=True)
+    for name, value in found.items():
+        print(f"    {name.replace('_', ' ')}: {show_ratio(value)}", flush=True)
     return {
         "posts": num_posts,
-        "pictures": [len(batch["pixel_values"]) for batch in batches[1:]],
+        "pictures": [len(batch.get("pixel_values", ())) for batch in batches[1:]],
         "sub_tokens": [int(batch["attention_mask"].sum()) for batch in batches[1:]],
         "seconds": seconds,
         **found,

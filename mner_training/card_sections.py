@@ -1,6 +1,5 @@
 """The parts of a model card that are tables: data, results, settings, scorers."""
 
-import inspect
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -8,8 +7,8 @@ from typing import Any
 from dataset_scripts.markdown import escape_markdown, table
 from dataset_scripts.registry import BUILDERS
 from mner_training.missing_scores import describe_counts
+from mner_training.model_types import IQCR, MODEL_TYPES, config_fields, tagger_config_class
 from mner_training.run_folder import RunFolder
-from modeling_iqcr import IQCRConfig
 
 UNKNOWN = "**Not recorded here**: this folder holds no record of a run (`run.json`)."
 _FIGURES = ("precision", "recall", "f1")
@@ -184,7 +183,8 @@ def _start(run: RunFolder) -> str:
     if not run.recipe:
         return "not recorded"
     if not run.recipe.get("model_name_or_path"):
-        return "pretrained backbones, everything else fresh"
+        words = run.corpus.get("word_vectors")
+        return f"word vectors: {_value(words['source'])}" if words else "pretrained backbones, everything else fresh"
     hub_id, revision = run.hub_id("model_name_or_path"), run.recipe.get("model_revision")
     return _hub_name(hub_id, revision) if hub_id else "a local checkpoint"
 
@@ -211,8 +211,9 @@ def _hub_name(hub_id: str, revision: str | None) -> str:
 
 def _changed_fields(config: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Fields of the configuration that differ from the default, each with the default."""
-    parameters = inspect.signature(IQCRConfig).parameters.values()
-    defaults = {parameter.name: parameter.default for parameter in parameters if parameter.name not in _DERIVED}
+    model_type = config.get("model_type")
+    known = config_fields(tagger_config_class(model_type if model_type in MODEL_TYPES else IQCR))
+    defaults = {name: default for name, default in known.items() if name not in _DERIVED}
     return {
         name: (config[name], default)
         for name, default in defaults.items()
@@ -234,7 +235,7 @@ def scorers_section(run: RunFolder) -> str:
     """Who scored the pictures, by which options, and what that asks of others."""
     parts = []
     for kind, (name, switch) in _SCORES.items():
-        if not run.config.get("use_images", True) or not run.config.get(switch, True):
+        if not (run.reads("use_images") and run.reads(switch)):
             parts.append(f"- **{name}**: not used by this model.")
             continue
         scorer = run.scorers[kind]

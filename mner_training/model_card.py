@@ -13,7 +13,7 @@ from mner_training.run_folder import RunFolder, read_run_folder
 
 CARD_FILE = "README.md"
 _LOCAL = "path/to/this/folder"
-_TAGS = ["multimodal-ner", "named-entity-recognition", "ner", "mner", "multimodal", "iqcr"]
+_TAGS = ["multimodal-ner", "named-entity-recognition", "ner", "mner", "multimodal"]
 # The figures of the model-index: what the metric is called, and which figure of the results it is.
 _METRICS = {
     "F1 (lenient)": ("f1", "f1"),
@@ -29,6 +29,16 @@ from transformers import pipeline
 ner = pipeline("multimodal-ner", model=MODEL_ID, trust_remote_code=True)
 print(ner({"text": "Washington wins again tonight", "images": []}))  # images: paths, bytes, PIL images or arrays
 ```"""
+_ZOO_EXAMPLE = """```python
+import mner_zoo  # of the package iqcr-mi: this system's code does not travel with its weights
+from transformers import pipeline
+
+ner = pipeline("multimodal-ner", model=MODEL_ID)
+print(ner({"text": "Washington wins again tonight", "images": []}))  # images: paths, bytes, PIL images or arrays
+```
+
+What comes out: `text`; `entities`, each with `entity_group`, `word`, `start`, `end` (`text[start:end]` is `word`) and
+`score`, the probability, under all tag sequences, that exactly these words carry exactly this entity; and `images`."""
 _ANSWER = """It needs `torch`, `transformers` (5.17 or newer), `numpy` and `pillow`. What comes out:
 
 ```
@@ -70,16 +80,17 @@ def make_model_card(folder: str | Path, model_id: str | None = None, license: st
         "Licence": _licence(license),
         "To repeat it": _repeat(run),
     }
-    title = escape_markdown(model_id.rpartition("/")[2]) if model_id else "IQCR-MI"
+    kind = run.config["model_type"] if run.is_of_the_zoo else "IQCR-MI"
+    title = escape_markdown(model_id.rpartition("/")[2] if model_id else kind)
     parts = [f"# {title}", _description(run), *(f"## {name}\n\n{text}" for name, text in sections.items())]
-    metadata = _metadata(run, model_id or "IQCR-MI", license)
+    metadata = _metadata(run, model_id or kind, license)
     return ModelCard(f"---\n{metadata.to_yaml()}\n---\n\n" + "\n\n".join(parts) + "\n")
 
 
 def _metadata(run: RunFolder, name: str, license: str | None) -> ModelCardData:
     """What the Hub reads of the card."""
     starts = [run.hub_id(argument) for argument in ("model_name_or_path", "text_backbone")]
-    if run.config.get("use_images", True):
+    if run.reads("use_images"):
         starts.append(run.hub_id("vision_backbone"))
     data_set = run.hub_id("dataset") if run.has_trained else None
     results = _eval_results(run)
@@ -88,7 +99,7 @@ def _metadata(run: RunFolder, name: str, license: str | None) -> ModelCardData:
         license=license,
         library_name="transformers",
         pipeline_tag="token-classification",
-        tags=_TAGS,
+        tags=[*_TAGS, run.config["model_type"] if run.is_of_the_zoo else "iqcr"],
         base_model=[start for start in starts if start] or None,
         datasets=[data_set] if data_set else None,
         metrics=["f1", "precision", "recall"] if results else None,
@@ -125,9 +136,14 @@ def _eval_results(run: RunFolder) -> list[EvalResult]:
 def _description(run: RunFolder) -> str:
     """What the model is and what it does."""
     types = ", ".join(map(escape_markdown, run.entity_types)) or "not told by its tags"
-    if run.config.get("model_type") != "iqcr":
+    if run.is_of_the_zoo:
+        kind = (
+            f"A system of type `{run.config['model_type']}` of the package `iqcr-mi`, written afresh from its "
+            "equations to be compared with IQCR-MI. It loads where that package is installed."
+        )
+    elif run.config.get("model_type") != "iqcr":
         kind = "A model of the package `iqcr-mi`."
-    elif run.config.get("use_images", True):
+    elif run.reads("use_images"):
         kind = (
             "IQCR-MI reads a post's words together with its pictures, any number of them. It weighs each picture by "
             "its quality and its relevance to the text before it fuses it with the words, and tags the words."
@@ -139,8 +155,9 @@ def _description(run: RunFolder) -> str:
 
 def _use(run: RunFolder, model_id: str) -> str:
     """An example that runs as it stands, and what comes out of it."""
-    parts = [_EXAMPLE.replace("MODEL_ID", json.dumps(model_id)), _ANSWER]
-    if not run.config.get("use_images", True):
+    parts = [_ZOO_EXAMPLE] if run.is_of_the_zoo else [_EXAMPLE, _ANSWER]
+    parts[0] = parts[0].replace("MODEL_ID", json.dumps(model_id))
+    if not run.reads("use_images"):
         parts.append("Pictures are passed over.")
     return "\n\n".join(parts)
 
@@ -155,7 +172,7 @@ def _limits(run: RunFolder) -> str:
         "It knows the types above, and gives each word one of them or none. Entities do not overlap.",
         "Raw text is split into words as Twitter-2017's is; with words of your own pass `words` instead of `text`.",
     ]
-    if config.get("use_images", True):
+    if run.reads("use_images"):
         items += _picture_limits(run)
     temperature = config.get("confidence_temperature", 1.0)
     if temperature == 1.0:
@@ -188,7 +205,7 @@ def _picture_limits(run: RunFolder) -> list[str]:
             ("quality", "use_quality", "mean_quality_score"),
             ("relevance", "use_relevance", "mean_relevance_score"),
         )
-        if config.get(switch, True) and field in config
+        if run.reads(switch) and field in config
     ]
     if means:
         items.append(

@@ -2,6 +2,8 @@
 
 from torch import nn
 
+from modeling_iqcr import LinearChainCRF
+
 
 def parameter_groups(
     model: nn.Module,
@@ -26,6 +28,7 @@ def parameter_groups(
     """
     head_learning_rate = learning_rate if head_learning_rate is None else head_learning_rate
     vision_learning_rate = learning_rate if vision_learning_rate is None else vision_learning_rate
+    chains = {id(p) for module in model.modules() if isinstance(module, LinearChainCRF) for p in module.parameters()}
     prefix = f"{model.base_model_prefix}." if hasattr(model, model.base_model_prefix) else ""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
@@ -38,6 +41,6 @@ def parameter_groups(
         else:
             rate = head_learning_rate
         # Biases, norms and scales have at most one axis; a decayed transition would forget which steps are rare.
-        decay = 0.0 if parameter.dim() < 2 or name.startswith("crf.") else weight_decay
+        decay = 0.0 if parameter.dim() < 2 or id(parameter) in chains else weight_decay
         groups.setdefault((rate, decay), []).append(parameter)
     return [{"params": members, "lr": rate, "weight_decay": decay} for (rate, decay), members in groups.items()]

@@ -10,6 +10,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from dataset_scripts.registry import BUILDERS
+from mner_training.model_types import IQCR, MODEL_TYPES, tagger_config_class
 from mner_training.public_names import public_scorer
 from processing_iqcr.scorers import SCORER_KINDS
 
@@ -52,6 +53,22 @@ class RunFolder:
     def labels(self) -> list[str]:
         """The model's tags in the order of their ids."""
         return list(self.config.get("id2label", {}).values())
+
+    @property
+    def is_of_the_zoo(self) -> bool:
+        """Whether the model is one of the systems that IQCR-MI is compared with, whose code stays in the package."""
+        return self.config.get("model_type") in MODEL_TYPES and self.config["model_type"] != IQCR
+
+    def reads(self, switch: str) -> bool:
+        """Whether the model reads images or their scores.
+
+        Args:
+            switch: ``use_images``, ``use_quality`` or ``use_relevance``: of IQCR-MI a field of the configuration, of
+                another system a fact.
+        """
+        if self.is_of_the_zoo:
+            return getattr(tagger_config_class(self.config["model_type"]), switch)
+        return self.config.get(switch, True)
 
     @property
     def entity_types(self) -> list[str]:

@@ -29,6 +29,7 @@ class ZooConfig(TaggerConfig):
         ValueError: If a value is out of range.
 
     Attributes:
+        reads_words: Whether the system reads whole words and their letters, from an LSTM's vocabulary; of its class.
         use_images: Whether the system reads images; of its class, not of a checkpoint.
         use_quality: Whether it reads their quality scores, likewise.
         use_relevance: Whether it reads their relevance scores, likewise.
@@ -37,6 +38,7 @@ class ZooConfig(TaggerConfig):
     sub_configs = {"text_config": AutoConfig, "vision_config": AutoConfig}  # noqa: RUF012 - transformers reads a dict
     default_text_type = "bert"
     default_vision_type = "vit"
+    reads_words = False
     use_images = False
     use_quality = False
     use_relevance = False

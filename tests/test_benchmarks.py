@@ -26,7 +26,7 @@ def test_typical_batches_have_the_mean_number_of_pictures(size):
 
 def test_padded_batch_is_the_same_to_the_model():
     model = make_tagger(tiny=True).eval()
-    batch = make_batch(typical_batches(4, 1)[0], model.config, "cpu")
+    batch = make_batch(typical_batches(4, 1)[0], model, "cpu")
     with torch.no_grad():
         packed, padded = model(**batch), model(**pad_batch(batch))
     width = batch["input_ids"].shape[1]

@@ -18,6 +18,7 @@ class LSTMCRFConfig(ZooConfig):
 
     model_type = "lstm_crf"
     default_text_type = "lstm_text"
+    reads_words = True
 
     def __init__(self, dropout: float = 0.5, **kwargs):
         super().__init__(dropout=dropout, **kwargs)
