@@ -169,6 +169,10 @@ def settings_section(run: RunFolder) -> str:
         f"`{name}` {_value(value)} (default {_value(default)})" for name, (value, default) in changed.items()
     )
     rows.append(["switches and sizes that differ from the default", shown or "none"])
+    if run.recipe.get("control", "none") != "none":
+        rows.append(
+            ["**negative control**", f"{_value(run.recipe['control'])}: scores or pictures are wrong on purpose"]
+        )
     if run.has_trained:
         values = [(name, run.recipe.get(name)) for name in _HYPER_PARAMETERS]
         rows += [[f"`{name}`", _value(value)] for name, value in values if value not in (None, False, -1)]

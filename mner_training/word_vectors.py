@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 import torch
-from tqdm.auto import tqdm
+from datasets.utils import tqdm
 
 from dataset_scripts.text_lines import MAX_LINE_BYTES
 

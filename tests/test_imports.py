@@ -24,7 +24,7 @@ MAY_IMPORT = {
         "processing_iqcr.text_normalization",
         "processing_iqcr.word_splitting",
     ),
-    "mner_training": ("modeling_iqcr", "processing_iqcr", "dataset_scripts"),
+    "mner_training": ("modeling_iqcr", "processing_iqcr", "mner_zoo", "dataset_scripts"),
     "run_mner": PACKAGES,
     "scripts": (*PACKAGES, "run_mner"),
     "benchmarks": (*PACKAGES, "run_mner"),

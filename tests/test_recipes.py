@@ -9,7 +9,8 @@ from mner_training.recipes import RECIPE_NOTES, parse_arguments, read_recipe
 from mner_training.search import prepare_search
 from mner_training.search_space import check_model_values
 
-RECIPES = sorted((Path(__file__).resolve().parents[1] / "recipes").glob("*.json"))
+FOLDER = Path(__file__).resolve().parents[1] / "recipes"
+RECIPES = sorted([*FOLDER.glob("*.json"), *FOLDER.glob("zoo/*.json")])
 SOURCES = {"paper", "other source", "ours"}
 
 
