@@ -130,6 +130,7 @@ def write_figures(options: argparse.Namespace, figures: Mapping, *packages: str)
         print("Tried out with --tiny: no figures are written.")
         return
     if getattr(options, "model_type", "iqcr") != "iqcr":
+        print("Figures are kept of IQCR-MI alone: none are written.")
         return
     options.output.parent.mkdir(parents=True, exist_ok=True)
     record = {"machine": describe_machine(*packages), "command": ["python", *sys.argv], **figures}

@@ -104,7 +104,6 @@ class ModelArguments:
             if getattr(config_class, "reads_words", False) != bool(self.word_vectors):
                 wanted = "`text_backbone`" if self.word_vectors else "`word_vectors` (a file, or `random`)"
                 raise ValueError(f"A system of type {self.model_type!r} starts from {wanted}.")
-        if not self.model_name_or_path:
             self.max_length = 128 if self.max_length is None else self.max_length
             self.window_overlap = 32 if self.window_overlap is None else self.window_overlap
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from datasets import Dataset
 from transformers import (
+    PROCESSOR_MAPPING,
     AutoConfig,
     AutoImageProcessor,
     AutoModelForTokenClassification,
@@ -18,7 +19,6 @@ from transformers import (
 from mner_training.arguments import NO_SCORER
 from mner_training.model_types import check_config_fields, config_fields, tagger_class, tagger_config_class
 from mner_training.word_vocabulary import WordLevel, make_word_level
-from mner_zoo.word_level import WordLevelProcessor
 from modeling_iqcr.tagger_config import TaggerConfig
 from processing_iqcr import IQCRProcessor
 from processing_iqcr.scorers import SCORER_KINDS, without_description
@@ -114,13 +114,14 @@ def build_processor(args, scoring=None, words: WordLevel | None = None) -> IQCRP
         if args.vision_backbone
         else ViTImageProcessorPil()
     )
+    processor_class = PROCESSOR_MAPPING[tagger_config_class(args.model_type)]
     if words is not None:
-        return WordLevelProcessor(image_processor, words.tokenizer, characters=words.characters, **asked)
+        return processor_class(image_processor, words.tokenizer, characters=words.characters, **asked)
     text = resolve_backbone(args.text_backbone)
     positions = getattr(AutoConfig.from_pretrained(text, revision=args.text_revision), "max_position_embeddings", None)
     if positions is not None and args.max_length > positions:
         raise ValueError(f"`max_length` {args.max_length} is more than the {positions} positions of {text}.")
-    return IQCRProcessor(image_processor, load_tokenizer(text, args.text_revision), **asked)
+    return processor_class(image_processor, load_tokenizer(text, args.text_revision), **asked)
 
 
 def _undescribed(value):
@@ -214,9 +215,17 @@ def build_model(args, labels: list[str] | None, means: dict[str, float], words: 
     # Made anew, so that changed fields are checked together. Mixed precision trains on float32 master weights.
     trained = {} if labels is None else {"confidence_temperature": 1.0}  # that of other weights says nothing of these
     config = type(config).from_dict(config.to_dict() | trained | means | args.model_config)
-    model, report = AutoModelForTokenClassification.from_pretrained(
-        args.model_name_or_path, config=config, dtype=torch.float32, output_loading_info=True, **source
-    )
+    try:
+        model, report = AutoModelForTokenClassification.from_pretrained(
+            args.model_name_or_path, config=config, dtype=torch.float32, output_loading_info=True, **source
+        )
+    except RuntimeError as error:
+        if "ignore_mismatched_sizes" not in str(error):
+            raise
+        raise ValueError(
+            f"{args.model_name_or_path}: `model_config` {args.model_config} changes the size of trained weights, such "
+            "as those of the places of images. Leave it out, or train anew."
+        ) from error
     if report["missing_keys"]:
         some = ", ".join(sorted(report["missing_keys"])[:3])
         raise ValueError(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from transformers.dynamic_module_utils import get_relative_imports
 
+from mner_training.model_types import tagger_class
 from mner_training.run_folder import RunFolder, read_run_folder
 
 WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json")
@@ -80,6 +81,12 @@ def _find_weights(folder: Path, names: set[str]) -> list[str]:
 
 def _check_tagger(folder: Path, run: RunFolder) -> None:
     """Refuse what nobody could load as a tagger from the Hub."""
+    saved = run.config.get("architectures") or []
+    if run.is_of_the_zoo:  # which brings no code
+        tagger = tagger_class(run.config["model_type"]).__name__
+        if tagger not in saved:
+            raise ValueError(f"{str(folder)!r} holds {', '.join(saved) or 'a model'} and no {tagger}: it cannot tag.")
+        return
     auto_map = run.config.get("auto_map") or {}
     lacking = [name for name in ("AutoConfig", "AutoModelForTokenClassification") if name not in auto_map]
     lacking += [_PIPELINE] * (_PIPELINE not in (run.config.get("custom_pipelines") or {}))
@@ -90,7 +97,6 @@ def _check_tagger(folder: Path, run: RunFolder) -> None:
             f"the Hub. {_SAVE_AGAIN}"
         )
     tagger = auto_map["AutoModelForTokenClassification"].rpartition(".")[2]
-    saved = run.config.get("architectures") or []
     if tagger not in saved:
         raise ValueError(f"{str(folder)!r} holds {', '.join(saved) or 'a model'} and no {tagger}: it cannot tag.")
 

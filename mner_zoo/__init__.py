@@ -2,15 +2,13 @@
 
 from transformers import AutoConfig, AutoModelForTokenClassification, AutoProcessor
 
-from processing_iqcr import IQCRProcessor
-
 from .base import ZooConfig, ZooForTokenClassification
 from .systems.bert_crf import BertCRFConfig, BertCRFForTokenClassification
 from .systems.lstm_crf import LSTMCRFConfig, LSTMCRFForTokenClassification
 from .systems.tpm_mi import TPMConfig, TPMForTokenClassification
 from .systems.umt import UMTConfig, UMTForTokenClassification
 from .text_encoders import LstmTextConfig, LstmTextModel
-from .word_level import WordLevelProcessor
+from .word_level import WordLevelProcessor, ZooProcessor
 
 # Every system by its class; a program finds it by its configuration's `model_type`.
 SYSTEMS = (
@@ -24,7 +22,7 @@ for system in SYSTEMS:
     AutoConfig.register(system.config_class.model_type, system.config_class)
     AutoModelForTokenClassification.register(system.config_class, system)
     AutoProcessor.register(
-        system.config_class, WordLevelProcessor if system.config_class.reads_words else IQCRProcessor
+        system.config_class, WordLevelProcessor if system.config_class.reads_words else ZooProcessor
     )
 
 __all__ = [
@@ -42,4 +40,5 @@ __all__ = [
     "WordLevelProcessor",
     "ZooConfig",
     "ZooForTokenClassification",
+    "ZooProcessor",
 ]

@@ -8,6 +8,8 @@ from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 
 from modeling_iqcr import LinearChainCRF
 from modeling_iqcr.backbones import start_from_backbones
+from modeling_iqcr.image_slots import check_image_mask
+from modeling_iqcr.interaction import TransformerLayer
 from modeling_iqcr.outputs import TaggerOutput
 from modeling_iqcr.tagger_config import TaggerConfig, to_config
 from modeling_iqcr.tagging_head import TaggingHead
@@ -22,7 +24,9 @@ class ZooConfig(TaggerConfig):
         text_config: Configuration of the text encoder, as an object or a dict. Default: that of `default_text_type`.
         vision_config: Configuration of the vision encoder, likewise; a system without images has none.
         loss_normalization: What the CRF's loss of a batch is divided by: its ``words``, as IQCR-MI's, its ``posts``,
-            as pytorch-crf's ``mean``, or nothing (``sum``).
+            as pytorch-crf's ``mean`` (a long post counts once for each of its windows), or nothing (``sum``). Over
+            accumulated batches and processes only ``words`` gives the loss of one large batch; of the others the
+            Trainer takes the mean.
         kwargs: Fields of `TaggerConfig`.
 
     Raises:
@@ -97,6 +101,9 @@ class ZooForTokenClassification(TaggingHead, PreTrainedModel):
         # The Trainer then passes `num_items_in_batch`; a loss that is divided otherwise is averaged over the batches.
         self.accepts_loss_kwargs = config.loss_normalization == "words"
         self.model = self.body_class(config)
+        # Layers that are kept whole, under FSDP2 too; transformers would ask the direct children alone.
+        layers = [getattr(module, "_no_split_modules", None) or () for module in self.model.modules()]
+        self.model._no_split_modules = {TransformerLayer.__name__}.union(*layers)
         self.add_head(config, self.model.output_size)
         self.post_init()
 
@@ -137,6 +144,23 @@ class ZooForTokenClassification(TaggingHead, PreTrainedModel):
             )
         return start_from_backbones(cls, text, vision, text_revision, vision_revision, config)
 
+    def check_images(
+        self, pixel_values: torch.Tensor | None, image_mask: torch.Tensor | None, input_ids: torch.Tensor
+    ) -> torch.Tensor:
+        """The mask of the real images, as `check_image_mask`; no post may have more than `max_images`.
+
+        Raises:
+            ValueError: If one has, or as `check_image_mask`.
+        """
+        image_mask = check_image_mask(pixel_values, image_mask, input_ids)
+        most = self.config.max_images
+        if image_mask.shape[1] > most and image_mask[:, most:].any():
+            raise ValueError(
+                f"A post of this batch has more images than the model's `max_images`, {most}. Give the processor the "
+                "same `max_images`."
+            )
+        return image_mask
+
     def freeze_backbones(self, text: bool = False, vision: bool = False) -> None:
         """Keep an encoder as it is; see `FreezableBackbones.freeze_backbones`."""
         self.model.freeze_backbones(text=text, vision=vision)
@@ -149,7 +173,14 @@ class ZooForTokenClassification(TaggingHead, PreTrainedModel):
         """Replace the text encoder's word embeddings."""
         self.model.text_model.set_input_embeddings(value)
 
-    def tag(self, logits, word_mask, labels, num_items_in_batch=None, return_predictions=False) -> TaggerOutput:
+    def tag(
+        self,
+        logits: torch.Tensor,
+        word_mask: torch.Tensor | None,
+        labels: torch.Tensor | None,
+        num_items_in_batch: torch.Tensor | int | None = None,
+        return_predictions: bool = False,
+    ) -> TaggerOutput:
         """As `TaggingHead.tag`, with the loss as the system's authors normalise it."""
         normalization = self.config.loss_normalization
         return super().tag(logits, word_mask, labels, num_items_in_batch, return_predictions, normalization)

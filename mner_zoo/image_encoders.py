@@ -4,6 +4,8 @@ All three run the backbone on the real images alone, give 0 for an empty slot, a
 the systems start from have none, so that it would be random.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch.nn.functional import adaptive_avg_pool2d
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -151,15 +153,14 @@ def _last_states(vision_model: PreTrainedModel, pixels: torch.Tensor) -> torch.T
     return states.flatten(2).transpose(1, 2) if states.dim() == 4 else states
 
 
-def _in_slots(encode, vision_model: PreTrainedModel, pixel_values, image_mask, state_shape) -> torch.Tensor:
-    """`encode_real_images` for a backbone; a frozen one stays in ``eval()``, and needs no run without images."""
-    training = vision_model.training
-    packed = pixel_values is not None and pixel_values.dim() == 4
-    has_dummy = training and (pixel_values is None or len(pixel_values) == 0 or not (packed or image_mask.any()))
-    if has_dummy:  # what runs in place of an image must not enter the statistics of a batch norm
-        vision_model.eval()
+def _in_slots(
+    encode: Callable[[torch.Tensor], torch.Tensor],
+    vision_model: PreTrainedModel,
+    pixel_values: torch.Tensor | None,
+    image_mask: torch.Tensor,
+    state_shape: tuple[int, ...],
+) -> torch.Tensor:
+    """`encode_real_images` for a backbone, in its dtype."""
     shape = pixel_shape(vision_model.config)
-    states = encode_real_images(encode, pixel_values, image_mask, state_shape, shape, training)
-    if has_dummy:
-        vision_model.train()
+    states = encode_real_images(encode, vision_model, pixel_values, image_mask, state_shape, shape)
     return states.to(vision_model.dtype)

@@ -25,8 +25,8 @@ class PrefixBert(nn.Module):
 
     Args:
         config: Configuration of the text backbone, of a type in `PREFIX_TYPES`.
-        positions_after_prefix: Count the text's positions from P on, as transformers does behind a cache, so that
-            TPM-MI, GIFR and VisualPT-MoE did; HVPNeT, and we by default, count from 0 whatever the prefix.
+        first_position: Where the text's positions begin: 0 as in HVPNeT, or behind the prefix, as transformers counts
+            behind a cache and the code of TPM-MI, GIFR and VisualPT-MoE therefore did.
 
     Raises:
         ValueError: If the backbone is not of BERT's form.
@@ -36,7 +36,7 @@ class PrefixBert(nn.Module):
         prefix of images.
     """
 
-    def __init__(self, config: PreTrainedConfig, positions_after_prefix: bool = False):
+    def __init__(self, config: PreTrainedConfig, first_position: int = 0):
         super().__init__()
         if config.model_type not in PREFIX_TYPES:
             raise ValueError(
@@ -53,7 +53,8 @@ class PrefixBert(nn.Module):
                 "its layers, which a prefix cannot be led around. Take one whose embeddings have its layers' width."
             )
         self.config = config
-        self.positions_after_prefix = positions_after_prefix
+        self.first_position = first_position
+        self._no_split_modules = backbone._no_split_modules
         self.embeddings = backbone.embeddings
         self.encoder = backbone.encoder
         for layer in self.encoder.layer:
@@ -100,7 +101,7 @@ class PrefixBert(nn.Module):
         states = self.embeddings(
             input_ids=input_ids,
             token_type_ids=torch.zeros_like(input_ids),
-            position_ids=self._positions(input_ids, prefix_mask.shape[1] if self.positions_after_prefix else 0),
+            position_ids=self._positions(input_ids, self.first_position),
         )
         for number, layer in enumerate(self.encoder.layer):
             keys, values = prefix(number, states, text_mask) if callable(prefix) else prefix[number]

@@ -13,7 +13,16 @@ from processing_iqcr.text_normalization import normalize_word
 CHAR_PAD, CHAR_UNKNOWN, FIRST_CHARACTER = 0, 1, 2
 
 
-class WordLevelProcessor(IQCRProcessor):
+class ZooProcessor(IQCRProcessor):
+    """Prepare posts for a system of the zoo, as for IQCR-MI; its files name no code to be fetched.
+
+    A checkpoint of the zoo is loaded where this package is installed.
+    """
+
+    _auto_class = None
+
+
+class WordLevelProcessor(ZooProcessor):
     """Prepare posts for a system whose text encoder reads whole words.
 
     A word, as `normalize_word` has it, is found as it is written, else in small letters, else it is the unknown word.
@@ -36,8 +45,6 @@ class WordLevelProcessor(IQCRProcessor):
             around a text or has no unknown word, or as `IQCRProcessor`.
     """
 
-    # A checkpoint of the zoo is loaded where this package is installed: none of its files names code to be fetched.
-    _auto_class = None
     settings = (*IQCRProcessor.settings, "characters", "max_characters")
 
     def __init__(

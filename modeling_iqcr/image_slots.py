@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import torch
+from torch import nn
 from transformers.utils import is_torchdynamo_exporting
 
 
@@ -29,6 +30,8 @@ def check_image_mask(
             return torch.zeros(num_posts, 1, dtype=torch.bool, device=input_ids.device)
         if image_mask.any():
             raise ValueError("`image_mask` marks images, but there are no `pixel_values`. Pass both, or neither.")
+        if len(image_mask) != len(input_ids):
+            raise ValueError(f"`image_mask` {tuple(image_mask.shape)} is not one of {len(input_ids)} posts.")
         return image_mask.bool()
     if not pixel_values.is_floating_point():
         raise ValueError(
@@ -85,21 +88,21 @@ def drop_images(
 
 def encode_real_images(
     encode: Callable[[torch.Tensor], torch.Tensor],
+    vision_model: nn.Module,
     pixel_values: torch.Tensor | None,
     image_mask: torch.Tensor,
     state_shape: tuple[int, ...],
     pixel_shape: tuple[int, int, int],
-    training: bool,
 ) -> torch.Tensor:
     """States of images in their slots; only real images enter the encoder, save in an exported graph.
 
     Args:
-        encode: From pixels ``(R, 3, H, W)`` to states ``(R, ...)``.
+        encode: From pixels ``(R, 3, H, W)`` to states ``(R, ...)``, by the vision backbone.
+        vision_model: The vision backbone; a frozen one, which stays in ``eval()``, need not run without images.
         pixel_values: As in `check_image_mask`.
         image_mask: ``(B, N)``, bool.
         state_shape: Of one image's states, for a batch without images, on which the encoder need not run.
         pixel_shape: Of an image, for such a batch.
-        training: Whether the model trains.
 
     Returns:
         States, 0 on padding, ``(B, N, ...)``.
@@ -112,12 +115,15 @@ def encode_real_images(
     if pixel_values is not None and pixel_values.dim() == 5:
         real_pixels = pixel_values[image_mask]  # (R, 3, H, W); waits for the device, which packed pixels need not
     if real_pixels is None or len(real_pixels) == 0:
+        training = vision_model.training
         if not (training or (torch.distributed.is_available() and torch.distributed.is_initialized())):
             return torch.zeros(*image_mask.shape, *state_shape, device=image_mask.device)
         # Several processes wait for each other's gradients, and under FSDP2 for each other's share of a layer, in
         # evaluation too: one without an image must run the encoder all the same.
         shape = pixel_shape if pixel_values is None else pixel_values.shape[-3:]
+        vision_model.eval()  # what stands in for an image must not enter the statistics of a batch norm
         states = encode(torch.zeros(1, *shape, device=image_mask.device))
+        vision_model.train(training)
         slots = torch.zeros(*image_mask.shape, *states.shape[1:], dtype=states.dtype, device=states.device)
         return slots + 0.0 * states.sum()
     states = encode(real_pixels)

@@ -117,11 +117,11 @@ class IQCRModel(FreezableBackbones, IQCRPreTrainedModel):
         """
         return encode_real_images(
             self._encode_pixels,
+            self.vision_model,
             pixel_values,
             image_mask,
             state_shape=(self.config.hidden_size,),
             pixel_shape=pixel_shape(self.config.vision_config),
-            training=self.training,
         ).to(self.dtype)
 
     def _encode_pixels(self, pixel_values: torch.Tensor) -> torch.Tensor:

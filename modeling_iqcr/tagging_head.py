@@ -26,7 +26,7 @@ def crf_loss(
         labels: Tag ids on first sub-tokens, -100 elsewhere, ``(B, T)``.
         num_items_in_batch: What ``words`` divides by; ``None``: the labelled words of this batch.
         normalization: Divide the sum over the batch by its labelled ``words``, by its ``posts``, or by nothing:
-            ``sum``.
+            ``sum``. A post of several windows counts once for each.
 
     Returns:
         The loss, ``()``.

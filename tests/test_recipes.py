@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from mner_training.building import find_config_class
 from mner_training.recipes import RECIPE_NOTES, parse_arguments, read_recipe
 from mner_training.search import prepare_search
 from mner_training.search_space import check_model_values
@@ -49,12 +50,12 @@ def test_selection_never_looks_at_the_test_split(path):
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_search_space_can_be_searched(path, make_model):
+def test_search_space_can_be_searched(path):
     model, data, training, _, search = parse_arguments([str(path), "--use_cpu", "true"])
     assert not search.search
     if search.search_space:
         prepare_search(search, model, data, training)
-        check_model_values(search.search_space, make_model().config)
+        check_model_values(search.search_space, find_config_class(model)())
 
 
 def test_some_recipes_have_a_search_space():

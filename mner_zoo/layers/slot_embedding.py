@@ -23,17 +23,9 @@ class SlotEmbedding(nn.Embedding):
             image_mask: ``True`` for a real image, ``(B, N)``, bool.
 
         Returns:
-            ``(N, width)``; 0 for slots after the last one that may hold an image.
-
-        Raises:
-            ValueError: If an image has no slot.
+            ``(N, width)``; 0 for slots beyond `max_images`, which a batch may have and a post may not.
         """
         num_images, max_images = image_mask.shape[1], self.num_embeddings
         if num_images <= max_images:
             return self.weight[:num_images]
-        if image_mask[:, max_images:].any():
-            raise ValueError(
-                f"A post of this batch has more images than the model's `max_images`, {max_images}. Give the "
-                "processor the same `max_images`."
-            )
         return pad(self.weight, (0, 0, 0, num_images - max_images))

@@ -73,6 +73,9 @@ class BertCRFForTokenClassification(ZooForTokenClassification):
 
         Returns:
             Loss, logits ``(B, T, C)`` and predictions ``(B, T)``.
+
+        Raises:
+            ValueError: If labels or mask are not one per sub-token.
         """
         states = self.model(input_ids, attention_mask)  # (B, T, D)
         logits = self.classifier(self.dropout(states))

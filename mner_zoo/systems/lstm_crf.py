@@ -81,6 +81,9 @@ class LSTMCRFForTokenClassification(ZooForTokenClassification):
 
         Returns:
             Loss, logits ``(B, W, C)`` and predictions ``(B, W)``.
+
+        Raises:
+            ValueError: If labels or mask are not one per sub-token.
         """
         states = self.model(input_ids, attention_mask, char_ids)  # (B, W, D)
         logits = self.classifier(self.dropout(states))

@@ -7,7 +7,6 @@ import torch
 from torch import nn
 
 from modeling_iqcr.backbones import FreezableBackbones, build_backbone
-from modeling_iqcr.image_slots import check_image_mask
 from modeling_iqcr.outputs import TaggerOutput
 
 from ..base import ZooConfig, ZooForTokenClassification
@@ -25,7 +24,8 @@ class TPMConfig(ZooConfig):
         frame_intermediate_size: Width of its feed-forward part.
         frame_dropout: Its dropout.
         prompt_size: Width between the two maps from an image to its prefix.
-        positions_after_prefix: As in `PrefixBert`; the authors' code counts so.
+        positions_after_prefix: Count the text's positions from `max_images` on, as the authors' code does, whose every
+            post has that many slots. They count against the text encoder's positions.
         dropout: Before the classifier, where the authors have none.
         kwargs: Fields of `ZooConfig`. The posts' places for images are `max_images`.
     """
@@ -75,7 +75,9 @@ class TPMBody(FreezableBackbones):
         super().__init__()
         self.vision_size = config.vision_hidden_size
         self.pooling = pooling_of(config.vision_config)
-        self.text_model = PrefixBert(config.text_config, config.positions_after_prefix)
+        self.text_model = PrefixBert(
+            config.text_config, first_position=config.max_images if config.positions_after_prefix else 0
+        )
         self.vision_model = build_backbone(config.vision_config)
         self.slots = SlotEmbedding(config.max_images, self.vision_size)
         self.frame_layer = nn.TransformerEncoderLayer(
@@ -174,10 +176,13 @@ class TPMForTokenClassification(ZooForTokenClassification):
 
         Returns:
             Loss, logits ``(B, T, C)`` and predictions ``(B, T)``.
+
+        Raises:
+            ValueError: If shapes do not fit together, or a post has too many images.
         """
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
-        image_mask = check_image_mask(pixel_values, image_mask, input_ids)
+        image_mask = self.check_images(pixel_values, image_mask, input_ids)
         states = self.model(input_ids, attention_mask, pixel_values, image_mask)  # (B, T, D)
         logits = self.classifier(self.dropout(states))
         return self.tag(logits, word_mask, labels, num_items_in_batch, return_predictions)

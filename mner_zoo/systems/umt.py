@@ -9,13 +9,12 @@ from torch import nn
 
 from modeling_iqcr import LinearChainCRF
 from modeling_iqcr.backbones import FreezableBackbones, build_backbone
-from modeling_iqcr.image_slots import check_image_mask
 from modeling_iqcr.interaction import TransformerLayer
 from modeling_iqcr.outputs import TaggerOutput
 from modeling_iqcr.tagging_head import crf_loss
 
 from ..base import ZooConfig, ZooForTokenClassification
-from ..image_encoders import image_regions
+from ..image_encoders import image_regions, num_special_states
 from ..layers.boundary import BOUNDARY_TAGS, boundary_conversion, boundary_tags
 from ..layers.slot_embedding import SlotEmbedding
 
@@ -50,6 +49,7 @@ class UMTConfig(ZooConfig):
         """Refuse values out of range, and a text encoder that names no sizes for the layers."""
         super().check_fields()
         self.check_switches(["slot_embedding"])
+        num_special_states(self.vision_config)
         self.check_ranges({"boundary_share": (0, 1), "boundary_loss_weight": (0.0, float("inf"))})
         for name in ("num_attention_heads", "intermediate_size"):
             if not hasattr(self.text_config, name):
@@ -169,11 +169,14 @@ class UMTForTokenClassification(ZooForTokenClassification):
 
         Returns:
             Loss, logits ``(B, T, C)``, the boundary branch's share included, and predictions ``(B, T)``.
+
+        Raises:
+            ValueError: If shapes do not fit together, or a post has too many images.
         """
         config = self.config
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
-        image_mask = check_image_mask(pixel_values, image_mask, input_ids)
+        image_mask = self.check_images(pixel_values, image_mask, input_ids)
         fused_states, boundary_states = self.model(input_ids, attention_mask, pixel_values, image_mask)
         boundary_logits = self.boundary_classifier(boundary_states)  # e_a, (B, T, 3)
         tags = boundary_tags(config.labels).to(input_ids.device, non_blocking=True)

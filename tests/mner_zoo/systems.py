@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from transformers import BertModel, PreTrainedModel, ResNetConfig, ResNetModel, ViTModel
+from transformers import PROCESSOR_MAPPING, BertModel, PreTrainedModel, ResNetConfig, ResNetModel, ViTModel
 
 from mner_training.word_vocabulary import make_word_level
 from mner_zoo import SYSTEMS, WordLevelProcessor
@@ -21,7 +21,7 @@ VARIANTS: dict[str, list[tuple[str, dict[str, Any], dict[str, Any]]]] = {
         ("HBiLSTM-CRF", {}, {"char_encoder": "lstm"}),
     ],
     "umt": [("UMT", {"max_images": 1}, {}), ("UMT-MI", {}, {}), ("UMT-MI, slots", {"slot_embedding": True}, {})],
-    "tpm_mi": [("TPM-MI", {}, {})],
+    "tpm_mi": [("TPM-MI", {}, {}), ("TPM-MI, positions after", {"positions_after_prefix": True}, {})],
     "iqcr": [
         ("IQCR-MI", {}, {}),
         ("w/o IQW", {"use_quality": False}, {}),
@@ -31,7 +31,7 @@ VARIANTS: dict[str, list[tuple[str, dict[str, Any], dict[str, Any]]]] = {
     ],
 }
 # Systems for which the order of a post's images means something.
-ORDER_SENSITIVE = {"TPM-MI", "UMT-MI, slots"}
+ORDER_SENSITIVE = {"TPM-MI", "TPM-MI, positions after", "UMT-MI, slots"}
 # Regions come from a convolutional encoder whose batch statistics would drift if it were not kept in eval().
 CONVOLUTIONAL = {"umt"}
 
@@ -153,7 +153,8 @@ def make_tiny(case: Case, processor, backbone_configs: Callable, train_words: li
         )
     else:
         text = BertModel(text_config, add_pooling_layer=False)
-        processor = type(processor)(
+        processor_class = PROCESSOR_MAPPING[case.config_class]
+        processor = processor_class(
             processor.image_processor,
             processor.tokenizer,
             **{name: getattr(processor, name) for name in processor.settings} | {"max_images": fields["max_images"]},

@@ -145,7 +145,7 @@ def test_a_prefix_may_be_a_function_of_the_layer_and_what_it_reads(enliven, text
 
 @pytest.mark.parametrize("model_type", ["bert", "roberta"])
 def test_positions_after_the_prefix_are_those_of_padding_in_its_place(enliven, text, model_type):
-    theirs, ours = make(model_type, enliven, positions_after_prefix=True)
+    theirs, ours = make(model_type, enliven, first_position=P)
     mask = torch.zeros(B, P, dtype=torch.bool)
     actual = ours(**text, prefix=random_prefix(), prefix_mask=mask)
     real = text["attention_mask"].bool()

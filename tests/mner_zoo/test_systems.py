@@ -1,6 +1,10 @@
-"""What holds for every system, IQCR-MI and its ablations among them; a new system is tested by being registered."""
+"""What holds for every system, IQCR-MI and its ablations among them; a new system is tested by being registered.
+
+Longer than most files: one list of what has to hold, which a new system is read against.
+"""
 
 import inspect
+import json
 import random
 
 import pytest
@@ -9,6 +13,8 @@ from transformers import AutoConfig, AutoModelForTokenClassification, AutoProces
 
 from mner_training.metrics import NERMetric
 from mner_training.model_card import make_model_card
+from mner_training.public_files import find_public_files
+from mner_training.sharding import sharded_layers
 from modeling_iqcr.tagger_config import PAPER_LABELS
 from tests.mner_zoo.systems import ORDER_SENSITIVE, Case, Tiny, all_cases, make_tiny
 
@@ -154,9 +160,14 @@ def test_saved_and_loaded(case, make, posts, tmp_path):
         torch.testing.assert_close(again[name], tensor, rtol=0, atol=0, equal_nan=True)
     assert_same(logits_of_words(loaded, again), logits_of_words(tiny, batch))
 
+    is_zoo = case.config_class.model_type != "iqcr"
+    public = set(find_public_files(tmp_path))
+    assert {"config.json", "model.safetensors", "processor_config.json"} <= public
+    assert is_zoo == (not [path for path in tmp_path.iterdir() if path.suffix == ".py"])
+    assert is_zoo == ("auto_map" not in json.loads((tmp_path / "processor_config.json").read_text()))
     card = make_model_card(tmp_path).text
     assert ("Pictures are passed over." in card) == (not case.uses_images)
-    assert ("import mner_zoo" in card) == ("trust_remote_code" not in card) == (case.config_class.model_type != "iqcr")
+    assert ("import mner_zoo" in card) == ("trust_remote_code" not in card) == is_zoo
 
 
 @of_name(CASES)
@@ -269,6 +280,21 @@ def test_loss_is_divided_as_the_configuration_says(case, make, posts):
 
 
 @of_name(CASES)
+def test_layers_are_known_to_what_shards_a_model(case, make):
+    assert bool(sharded_layers(make(case).model)) == (not case.reads_words)
+
+
+@of_name([case for case in WITH_IMAGES if case.config_class.model_type != "iqcr"])
+def test_more_pictures_than_places_are_refused(case, make, posts):
+    tiny = make(case)
+    most = tiny.model.config.max_images
+    pixels, mask = torch.zeros(1, most + 1, 3, 16, 16), torch.ones(1, most + 1, dtype=torch.bool)
+    batch = tiny.batch(posts[:1]) | {"pixel_values": pixels, "image_mask": mask}
+    with pytest.raises(ValueError, match=f"more images than the model's `max_images`, {most}"):
+        tiny.model(**batch)
+
+
+@of_name(CASES)
 def test_half_precision_trains(case, make, posts):
     tiny = make(case, lively=False)
     tiny.model.train()
@@ -277,13 +303,14 @@ def test_half_precision_trains(case, make, posts):
     loss.backward()
     assert loss.isfinite()
     assert loss.dtype == torch.float32
+    assert all(p.grad is None or p.grad.isfinite().all() for p in tiny.model.parameters())
 
 
 @of_name(CASES)
 def test_forward_reads_what_the_processor_gives(case, make, posts):
     tiny = make(case)
     parameters = inspect.signature(tiny.model.forward).parameters
-    given = {*tiny.processor.model_input_names, "char_ids"}  # given where the system is one that reads letters
+    given = {*tiny.processor.model_input_names, *(["char_ids"] if case.reads_words else [])}
     assert {"input_ids", "attention_mask", "word_mask", "labels"} <= parameters.keys()
     assert {name for name in parameters if name.endswith(("_values", "_ids", "_mask", "_scores"))} <= given | {
         "char_ids"

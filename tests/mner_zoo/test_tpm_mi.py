@@ -169,14 +169,14 @@ def test_any_number_of_pictures(make_tpm):
 
 def test_the_switch_counts_positions_after_the_pictures(make_tpm):
     batch = pictured_batch([2, 2])
-    model, shifted = make_tpm(), make_tpm(positions_after_prefix=True)
+    model, shifted = make_tpm(), make_tpm(positions_after_prefix=True)  # of four slots, whatever the batch
     positions = []
     for tagger in (model, shifted):
         embeddings = tagger.model.text_model.embeddings.position_embeddings
         embeddings.register_forward_hook(lambda _, ids, __: positions.append(ids[0][0].tolist()))
         tagger(**batch)
     length = batch["input_ids"].shape[1]
-    assert positions == [list(range(length)), list(range(2, length + 2))]
+    assert positions == [list(range(length)), list(range(4, length + 4))]
 
 
 @pytest.mark.parametrize("num_images", [[3, 1, 0], [0, 0]])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 import transformers
-from transformers import AutoModel, BertForMaskedLM, BertModel, ViTForImageClassification, ViTModel
+from transformers import AutoModel, BertForMaskedLM, BertModel, ResNetConfig, ViTForImageClassification, ViTModel
 
 from modeling_iqcr import IQCRConfig, IQCRForTokenClassification
 from modeling_iqcr.backbones import pixel_shape
@@ -227,3 +227,15 @@ def test_from_backbones_refuses_a_whole_clip_model(tmp_path, tiny_backbones):
     transformers.CLIPModel(clip).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=r"type 'clip' has a class token.*Pass its vision tower instead"):
         IQCRForTokenClassification.from_backbones(str(tiny_backbones[0]), str(tmp_path))
+
+
+@pytest.mark.parametrize("hidden_sizes", [[8, 16], [8, 8, 16, 16]])
+def test_what_stands_in_for_a_picture_enters_no_statistics(hidden_sizes, tiny_backbone_configs):
+    vision = ResNetConfig(embedding_size=8, hidden_sizes=hidden_sizes, depths=[1] * len(hidden_sizes))
+    model = IQCRForTokenClassification(IQCRConfig(text_config=tiny_backbone_configs()[0], vision_config=vision)).train()
+    before = {name: tensor.clone() for name, tensor in model.named_buffers()}
+    ids = torch.randint(5, 20, (2, 4))
+    model(ids, labels=torch.zeros_like(ids)).loss.backward()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.named_buffers())
+    assert all(module.training for module in model.modules())
+    assert not [name for name, parameter in model.model.vision_model.named_parameters() if parameter.grad is None]
