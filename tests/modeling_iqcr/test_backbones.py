@@ -232,7 +232,8 @@ def test_from_backbones_refuses_a_whole_clip_model(tmp_path, tiny_backbones):
 @pytest.mark.parametrize("hidden_sizes", [[8, 16], [8, 8, 16, 16]])
 def test_what_stands_in_for_a_picture_enters_no_statistics(hidden_sizes, tiny_backbone_configs):
     vision = ResNetConfig(embedding_size=8, hidden_sizes=hidden_sizes, depths=[1] * len(hidden_sizes))
-    model = IQCRForTokenClassification(IQCRConfig(text_config=tiny_backbone_configs()[0], vision_config=vision)).train()
+    config = IQCRConfig(text_config=tiny_backbone_configs()[0], vision_config=vision)
+    model = IQCRForTokenClassification(config).train()
     before = {name: tensor.clone() for name, tensor in model.named_buffers()}
     ids = torch.randint(5, 20, (2, 4))
     model(ids, labels=torch.zeros_like(ids)).loss.backward()
