@@ -12,7 +12,7 @@ logger = logging.get_logger(__name__)
 
 # What a run leaves beside its model.
 RUN_FILES = ("run.json", "*_results.json", "predictions.jsonl", "trainer_state.json")
-RUN_FILES += ("search.json", "search.db*", "best_recipe.json")
+RUN_FILES += ("search.json", "search.db*", "best_recipe.json", "comparison_run.json")
 # Written behind all other files of a checkpoint: their names and sizes in bytes.
 SEAL = "complete.json"
 # What a run cannot go on without, and `save_only_model` leaves out. The weights, the optimizer's state and the random

@@ -16,7 +16,7 @@ from accelerate import PartialState
 from datasets import Dataset, List, Value
 from PIL import Image
 
-from mner_training.picture_files import use_cache
+from mner_training.picture_files import image_digest, use_cache
 from mner_training.versions import source_digest
 from processing_iqcr.image_loading import ImageLoadingError, load_image
 from processing_iqcr.image_scores import SCORE_RANGES
@@ -25,10 +25,13 @@ NO_CONTROL = "none"
 # Of each picture the same, whatever it showed.
 GREY = (128, 128, 128)
 
-# Why posts stay as they are. What else is counted has changed.
+# Why posts cannot change. Of the others the draw leaves some as they were.
 _FEW_SCORES, _NO_SCORE = "with fewer than two scores of a kind", "without a score"
 _NO_PICTURE, _ALONE, _UNREAD = "without a picture", "alone in having pictures", "whose pictures cannot be read"
 _UNCHANGED = (_FEW_SCORES, _NO_SCORE, _NO_PICTURE, _ALONE, _UNREAD)
+_SAME = "with what they had before"
+# Controls after which pictures need not be looked at.
+_OF_SCORES = ("shuffled_scores", "random_scores")
 _OTHER_NUMBER = "with another number of pictures than before"
 
 Scores = Sequence[Sequence[float | None] | None]
@@ -49,7 +52,7 @@ def apply_control(
         ``None`` without a control.
 
     Raises:
-        ValueError: If there is nothing to change in any split: the result would be that of no control.
+        ValueError: If nothing has changed in any split: the result would be that of no control.
     """
     if control == NO_CONTROL:
         return dict(posts), None
@@ -57,15 +60,19 @@ def apply_control(
     for name, split in posts.items():
         rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
         changed[name], left = CONTROLS[control](split, rng)
-        number = len(split) - sum(count for reason, count in left.items() if reason in _UNCHANGED)
+        number = _count_changed(
+            split, changed[name], SCORE_RANGES if control in _OF_SCORES else ("images", *SCORE_RANGES)
+        )
+        same = len(split) - number - sum(count for reason, count in left.items() if reason in _UNCHANGED)
+        left[_SAME] = same
         counts[name] = {"posts": len(split), "changed": number, **left}
         if PartialState().is_main_process:
             reasons = "".join(f", {count:,} {reason}" for reason, count in left.items() if count)
             print(f"Control {control}, split {name}: {number:,} of {len(split):,} posts changed{reasons}.")
     if not any(count["changed"] for count in counts.values()):
         raise ValueError(
-            f"`control` {control!r} finds nothing to change: no post has the pictures or scores that it is about. "
-            "Does the data set have them, and the model use them?"
+            f"`control` {control!r} finds nothing to change: no post has the pictures or scores that it is about, or "
+            "they are all alike. Does the data set have them, and the model use them?"
         )
     return changed, {"name": control, "splits": counts}
 
@@ -91,8 +98,8 @@ def randomize_scores(posts: Dataset, rng: np.random.Generator) -> tuple[Dataset,
     """Draw each score anew from all of its kind in the split, with replacement."""
 
     def draw(column: Scores) -> list:
-        known = [score for scores in column for score in scores or () if score is not None]
-        if not known:
+        known = np.asarray([score for scores in column for score in scores or () if score is not None])
+        if not len(known):
             return list(column)
         numbers = [sum(score is not None for score in scores or ()) for scores in column]
         drawn = [rng.choice(known, size=number).tolist() for number in numbers]
@@ -192,6 +199,20 @@ CONTROLS: dict[str, Callable[[Dataset, np.random.Generator], tuple[Dataset, dict
     "swapped_pictures": swap_pictures,
     "blank_pictures": blank_pictures,
 }
+
+
+def _count_changed(before: Dataset, after: Dataset, columns: Sequence[str]) -> int:
+    """How many posts have other pictures, by their content, or other scores than before."""
+    names = [name for name in columns if name in before.column_names]
+    pairs = zip(before.select_columns(names), after.select_columns(names), strict=True)
+    return sum(_content(one) != _content(other) for one, other in pairs)
+
+
+def _content(post: Mapping[str, Any]) -> list[list]:
+    """Pictures and scores of a post, these in the precision that changed ones are kept in."""
+    scores = [post.get(name) or () for name in SCORE_RANGES]
+    known = [[None if score is None else np.float32(score) for score in of_kind] for of_kind in scores]
+    return [[image_digest(image) for image in post.get("images") or ()], *known]
 
 
 def _change_scores(posts: Dataset, change: Callable[[Scores], list]) -> Dataset:

@@ -278,14 +278,15 @@ def warn_of_missing_scores(splits: Iterable[EncodedSplit], config) -> None:
 
 def describe_split(split: EncodedSplit) -> dict:
     """Counts and a fingerprint of a split, for the record of a run."""
-    digest = hashlib.sha256()
+    digest, text_digest = hashlib.sha256(), hashlib.sha256()
     num_images = Counter()
     names = [c for c in ("tokens", "images", "quality_scores", "relevance_scores") if c in split.posts.column_names]
     for index, post in enumerate(split.posts.select_columns(names)):
         images = post.pop("images", None) or ()
         num_images[len(images)] += 1
-        content = [post, split.tags and split.tags[index], [image_digest(image) for image in images]]
-        digest.update(json.dumps(content, sort_keys=True).encode())
+        tags = split.tags and split.tags[index]
+        digest.update(json.dumps([post, tags, list(map(image_digest, images))], sort_keys=True).encode())
+        text_digest.update(json.dumps([post["tokens"], tags]).encode())
     return {
         "posts": len(split.posts),
         "words": sum(len(words) for words in split.posts["tokens"]),
@@ -294,4 +295,5 @@ def describe_split(split: EncodedSplit) -> dict:
         "illegal_tags": split.num_illegal_tags,
         "dropped_images": split.dropped_images,
         "sha256": digest.hexdigest(),
+        "words_and_tags_sha256": text_digest.hexdigest(),
     }

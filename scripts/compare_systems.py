@@ -8,6 +8,7 @@ import argparse
 import json
 import signal
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -15,15 +16,22 @@ sys.path.insert(0, str(ROOT))  # run as a script from a clone
 
 from mner_training.arguments import read_object  # noqa: E402
 from mner_training.comparison.devices import make_slots  # noqa: E402
+from mner_training.comparison.file_names import COMPARISON_FILE, TRAINING_ENTITIES_FILE  # noqa: E402
 from mner_training.comparison.plan import RunPlan, plan_runs  # noqa: E402
 from mner_training.comparison.recipe import Comparison, check_seeds, read_comparison  # noqa: E402
-from mner_training.comparison.records import locked, write_comparison, write_training_entities  # noqa: E402
+from mner_training.comparison.records import (  # noqa: E402
+    describe_comparison,
+    locked,
+    read_earlier,
+    write_training_entities,
+)
 from mner_training.comparison.results import read_results  # noqa: E402
 from mner_training.comparison.runs import run_all, sort_out  # noqa: E402
 from mner_training.comparison.table import make_table  # noqa: E402
 from mner_training.comparison.table_files import write_table  # noqa: E402
 from mner_training.comparison.verify import verify  # noqa: E402
 from mner_training.recipes import parse_flags  # noqa: E402
+from mner_training.report import write_json  # noqa: E402
 
 STOPPED = 130  # what a shell expects of a program that Ctrl-C has ended
 
@@ -45,30 +53,34 @@ def main(argv: list[str] | None = None) -> int:
     options, flags = _parse(sys.argv[1:] if argv is None else argv)
     comparison = read_comparison(options.recipe)
     output = options.output_dir or Path("runs", "compare", comparison.name)
-    if options.verify:
-        return _verify(output)
+    if options.table_only or options.verify:
+        return _look(options, comparison.name, output)
     systems = _choose("--systems", options.systems, [system.name for system in comparison.systems])
     datasets = _choose("--datasets", options.datasets, list(comparison.datasets))
     seeds = comparison.seeds if options.seeds is None else options.seeds
     check_seeds(seeds, "--seeds")
     arguments = parse_flags(["--disable_tqdm", "true", *flags], "scripts/compare_systems.py")
-    plans = plan_runs(comparison, systems, datasets, seeds, arguments, read_object(options.backbones, "backbones"))
-    if options.dry_run:
-        done, _ = sort_out(plans, output)
-        _list_runs(plans, done, comparison, output)
-        return 0
-    with locked(output) as lock:
-        failed = []
-        if not options.table_only:
-            done, to_do = sort_out(plans, output)
-            slots = make_slots(options.jobs, all(plan.arguments.get("use_cpu") for plan in plans))
-            write_comparison(output, comparison, systems, datasets, seeds)
-            print(f"{len(plans)} runs, {len(done)} of them done, in {output}{_expect(to_do, comparison)}")
-            failed = run_all(to_do, output, slots, len(done), options.keep_models, lock)
-            # Behind the runs: on Linux the memory of this process is the least that it measures of a run.
-            write_training_entities(output, comparison, plans)
-        for path in write_table(make_table(read_results(output)), output):
-            print(f"Written: {path}")
+    backbones = read_object(options.backbones, "backbones")
+    plans = plan_runs(comparison, systems, datasets, seeds, arguments, backbones)
+    with nullcontext() if options.dry_run else locked(output) as lock:
+        content = describe_comparison(output, comparison, systems, datasets, seeds)
+        # The table has rows and seeds of earlier calls as well, whose runs must have been what they would be now.
+        rows = [row["name"] for row in content["systems"]]
+        sort_out(plan_runs(comparison, rows, content["datasets"], content["seeds"], arguments, backbones), output)
+        done, to_do = sort_out(plans, output)
+        if options.dry_run:
+            _list_runs(plans, done, comparison, output)
+            return 0
+        slots = make_slots(options.jobs, all(plan.arguments.get("use_cpu") for plan in plans))
+        write_json(output / COMPARISON_FILE, content)
+        print(f"{len(plans)} runs, {len(done)} of them done, in {output}{_expect(to_do, comparison)}")
+        for dataset in {plan.dataset for plan in to_do}:
+            # It is made again behind the runs: the data set may have been built anew since.
+            (output / dataset / TRAINING_ENTITIES_FILE).unlink(missing_ok=True)
+        failed = run_all(to_do, output, slots, len(done), options.keep_models, lock)
+        # Behind the runs: on Linux the memory of this process is the least that it measures of a run.
+        write_training_entities(output, comparison, plans)
+        _write_table(output)
     if failed:
         print(f"{len(failed)} of {len(plans)} runs failed; the same command tries them again:")
         for plan in failed:
@@ -111,13 +123,30 @@ def _choose(flag: str, chosen: list[str] | None, names: list[str]) -> list[str]:
     return [name for name in names if chosen is None or name in chosen]
 
 
-def _verify(output: Path) -> int:
-    """Recompute the table, and print what differs."""
+def _look(options: argparse.Namespace, name: str, output: Path) -> int:
+    """Make or recompute the table of the runs there are, which is of all of them."""
+    ignored = [f"--{flag}" for flag in ("systems", "datasets", "seeds") if getattr(options, flag) is not None]
+    if ignored:
+        raise ValueError(
+            f"{' and '.join(ignored)} choose what to run, and with --table_only or --verify nothing runs: the table "
+            "has a row for all that was ever asked for. Leave them out."
+        )
+    read_earlier(output, name)
+    if not options.verify:
+        with locked(output):
+            _write_table(output)
+        return 0
     differences = verify(output)
     for difference in differences:
         print(difference)
-    print(f"{output}: {len(differences) or 'no'} cells differ from what the stored predictions give.")
+    print(f"{output}: differences from what the stored predictions give: {len(differences)}.")
     return 1 if differences else 0
+
+
+def _write_table(output: Path) -> None:
+    """Make the table, and say where it is."""
+    for path in write_table(make_table(read_results(output)), output):
+        print(f"Written: {path}")
 
 
 def _expect(plans: list[RunPlan], comparison: Comparison) -> str:

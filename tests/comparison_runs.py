@@ -1,5 +1,6 @@
 """Comparisons without a training: output folders of systems that err at known rates, and counts of simulated ones."""
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ def write_comparison(
     datasets: Sequence[str] = ("posts",),
     reference: str | None = None,
     num_posts: int = 60,
+    name: str = "A comparison",
 ) -> Path:
     """Write what `scripts/compare_systems.py` leaves before its table.
 
@@ -33,17 +35,18 @@ def write_comparison(
         datasets: Names of data sets.
         reference: A system, by default the first.
         num_posts: Posts of each data set.
+        name: Of the comparison.
 
     Returns:
         The folder.
     """
     entries = []
-    for number, (name, system) in enumerate(systems.items()):
-        entry = {"name": name, "folder": f"system-{number}", "published": system.get("published", {})}
+    for number, (shown, system) in enumerate(systems.items()):
+        entry = {"name": shown, "folder": f"system-{number}", "published": system.get("published", {})}
         entries.append(entry | {"not_run": system.get("not_run")})
     content = {
         "schema": "iqcr-mi/comparison/1",
-        "name": "A comparison",
+        "name": name,
         "reference": reference or next(iter(systems)),
         "seeds": list(seeds),
         "datasets": list(datasets),
@@ -60,7 +63,8 @@ def write_comparison(
         write(folder / dataset / "training_entities.json", sorted(map(list, surfaces)))
         for entry, system in zip(entries, systems.values(), strict=True):
             for seed in [] if system.get("not_run") else system.get("seeds", seeds):
-                write_run(folder / dataset / entry["folder"] / f"seed-{seed}", posts, system, seed)
+                run = folder / dataset / entry["folder"] / f"seed-{seed}"
+                write_run(run, posts, system, {"system": entry["name"], "dataset": dataset, "seed": seed})
     return folder
 
 
@@ -91,8 +95,9 @@ def draw_tags(number: int, generator: np.random.Generator) -> list[str]:
     return generator.choice(tags, size=number, p=[0.4, *[0.1] * 6]).tolist()
 
 
-def write_run(folder: Path, posts: list[dict], system: dict, seed: int) -> None:
+def write_run(folder: Path, posts: list[dict], system: dict, identity: dict) -> None:
     """One run that is done, with the figures that the package's metric gives it."""
+    seed = identity["seed"]
     generator = np.random.default_rng(1000 * seed + int(1000 * system["errors"]))
     lines = []
     for post in posts:
@@ -111,9 +116,22 @@ def write_run(folder: Path, posts: list[dict], system: dict, seed: int) -> None:
         predictions=[line["predicted_tags"] for line in lines], references=[line["gold_tags"] for line in lines]
     )
     write(folder / "all_results.json", {f"test_{name}": value for name, value in flatten_scores(metrics).items()})
-    record = {"seed": seed, "arguments": {"control": system.get("control")}, "seconds": 10.0 + seed}
+    record = identity | {"arguments": {"control": system.get("control"), "seed": seed}, "seconds": 10.0 + seed}
+    record |= {
+        "commit": "abc",
+        "versions": {"torch": "2.15"},
+        "words_and_tags_sha256": {"train": "1", "validation": "2"},
+    }
     record |= {"peak_memory_bytes": 2_000_000_000 + seed, "peak_gpu_memory_bytes": None, "jobs": 2, "device": "CPU"}
     write(folder / "comparison_run.json", record)
+    sign(folder)
+
+
+def sign(folder: Path, **changes) -> None:
+    """Have the record of a run say that its predictions are those that are there, and what else is to be changed."""
+    path = folder / "comparison_run.json"
+    digest = hashlib.sha256((folder / "predictions.jsonl").read_bytes()).hexdigest()
+    write(path, json.loads(path.read_text()) | {"predictions_sha256": digest} | changes)
 
 
 def write(path: Path, content) -> None:

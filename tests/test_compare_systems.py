@@ -8,13 +8,21 @@ import pytest
 
 from mner_training.comparison.plan import RunPlan, plan_runs
 from mner_training.comparison.recipe import Comparison, read_comparison
+from mner_training.comparison.records import describe_comparison
 from mner_training.recipes import parse_arguments
 from scripts.compare_systems import main
 from tests.comparison_runs import write_comparison
 
 RECIPES = sorted((Path(__file__).resolve().parents[1] / "recipes" / "compare").glob("*.json"))
 # What a fair comparison holds alike, whatever the system.
-PROTOCOL = ("optim", "num_train_epochs", "per_device_train_batch_size", "learning_rate", "head_learning_rate")
+PROTOCOL = (
+    "optim",
+    "optim_args",
+    "num_train_epochs",
+    "per_device_train_batch_size",
+    "learning_rate",
+    "head_learning_rate",
+)
 PROTOCOL += ("weight_decay", "max_grad_norm", "warmup_steps", "lr_scheduler_type", "lr_scheduler_kwargs")
 PROTOCOL += ("max_length", "window_overlap", "bf16", "freeze_text")
 
@@ -185,8 +193,30 @@ class TestCommand:
             main([recipe, *flags, "--output_dir", str(out)])
         assert not out.exists()
 
+    def test_runs_of_earlier_calls_must_have_the_same_arguments(self, recipe, tmp_path, capsys):
+        """The table would have a mean over 1 and 20 epochs, or differences between them."""
+        comparison, out = read_comparison(recipe), tmp_path / "out"
+        (first,) = plan_runs(comparison, ["B"], ["posts"], [1], {"num_train_epochs": 1, "disable_tqdm": True}, {})
+        (out / first.folder).mkdir(parents=True)
+        (out / first.folder / "comparison_run.json").write_text(json.dumps({"arguments": first.arguments}))
+        content = describe_comparison(out, comparison, ["B"], ["posts"], [1])
+        (out / "comparison.json").write_text(json.dumps(content))
+        for chosen in (["--systems", "B", "--seeds", "2"], ["--systems", "A", "--seeds", "1"]):
+            command = [recipe, "--output_dir", str(out), "--dry_run", *chosen, "--num_train_epochs"]
+            assert main([*command, "1"]) == 0
+            with pytest.raises(ValueError, match=r"b/seed-1 holds a run .*: num_train_epochs was 1.* and is 20"):
+                main([*command, "20"])
+
+    @pytest.mark.parametrize("flag", ["--table_only", "--verify"])
+    def test_table_is_of_the_whole_folder_and_of_this_comparison(self, recipe, tmp_path, flag):
+        out = write_comparison(tmp_path / "out", {"A": {"errors": 0.1}}, name="another")
+        with pytest.raises(ValueError, match="holds the comparison 'another', and this one is 'pair'"):
+            main([recipe, "--output_dir", str(out), flag])
+        with pytest.raises(ValueError, match="--systems and --seeds choose what to run, and with"):
+            main([recipe, "--output_dir", str(out), flag, "--systems", "A", "--seeds", "1"])
+
     def test_table_alone_and_its_verification(self, recipe, tmp_path, capsys):
-        out = write_comparison(tmp_path / "out", {"A": {"errors": 0.1}, "B": {"errors": 0.3}})
+        out = write_comparison(tmp_path / "out", {"A": {"errors": 0.1}, "B": {"errors": 0.3}}, name="pair")
         assert main([recipe, "--output_dir", str(out), "--table_only"]) == 0
         assert f"Written: {out / 'table.md'}" in capsys.readouterr().out
         assert main([recipe, "--output_dir", str(out), "--verify"]) == 0
@@ -194,4 +224,4 @@ class TestCommand:
         (out / "table.csv").write_text(re.sub(r"(f1,\d\d)\.\d", r"\g<1>.0", text, count=1))
         assert (out / "table.csv").read_text() != text
         assert main([recipe, "--output_dir", str(out), "--verify"]) == 1
-        assert re.search(r"1 cells? differ", capsys.readouterr().out)
+        assert re.search(r"predictions give: 1\.$", capsys.readouterr().out)

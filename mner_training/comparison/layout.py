@@ -108,6 +108,13 @@ def _notes(table: Table, dataset: str) -> list[str]:
     single = [name for name in table.systems if _get(table, dataset, name, "seeds") == 1]
     if single:
         notes.append(f"Only one seed, so that the interval covers the choice of posts alone: {', '.join(single)}.")
+    commits, versions = (
+        table.cells.get(Place(dataset, "", "all", "", name), "") for name in ("commits", "several_versions")
+    )
+    if ", " in commits:
+        notes.append(f"The runs were made with several commits of the sources: {commits}.")
+    if versions:
+        notes.append(f"The runs had several versions of packages: {versions}.")
     return notes
 
 

@@ -9,26 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from mner_training.arguments import DataArguments
+from mner_training.comparison.checks import list_differences
+from mner_training.comparison.file_names import COMPARISON_FILE, RECIPE_FILE, RUN_FILE, TRAINING_ENTITIES_FILE
 from mner_training.comparison.plan import RunPlan
 from mner_training.comparison.recipe import Comparison
-from mner_training.comparison.results import (
-    COMPARISON_FILE,
-    COMPARISON_SCHEMA,
-    RUN_FILE,
-    TRAINING_ENTITIES_FILE,
-    read_json,
-)
+from mner_training.comparison.results import COMPARISON_SCHEMA, read_json
 from mner_training.corpus_loading import load_posts
 from mner_training.data import get_split, gold_tags, training_labels
-from mner_training.report import write_json
-from mner_training.versions import package_versions, source_commit
 from processing_iqcr.entities import tags_to_entities
 
-# The arguments of a run, in its folder: `python run_mner.py` takes it.
-RECIPE_FILE = "recipe.json"
 LOCK_FILE = ".lock"
-# Differences that an error lists before it only counts.
-_SHOWN = 5
 
 
 @contextmanager
@@ -53,10 +43,10 @@ def locked(output: Path) -> Iterator[int]:
         yield file.fileno()
 
 
-def write_comparison(
+def describe_comparison(
     output: Path, comparison: Comparison, systems: Iterable[str], datasets: Iterable[str], seeds: Iterable[int]
-) -> None:
-    """Write down what is compared: all that was asked for, now or before.
+) -> dict[str, Any]:
+    """Say what is compared: all that was asked for, now or before.
 
     Args:
         output: The folder of the comparison.
@@ -65,19 +55,26 @@ def write_comparison(
         datasets: Likewise.
         seeds: Likewise.
 
+    Returns:
+        The content of ``comparison.json``.
+
     Raises:
-        ValueError: If the folder holds another comparison.
+        ValueError: If the folder holds another comparison, or one with rows, data sets or a reference that the recipe
+            no longer has.
     """
-    path = output / COMPARISON_FILE
-    earlier = read_json(path) if path.is_file() else {}
-    if earlier and earlier.get("name") != comparison.name:
+    earlier = read_earlier(output, comparison.name)
+    earlier_rows, earlier_names = [row["name"] for row in earlier.get("systems", [])], earlier.get("datasets", [])
+    gone = [name for name in earlier_rows if name not in [system.name for system in comparison.systems]]
+    gone += [name for name in earlier_names if name not in comparison.datasets]
+    if earlier and earlier["reference"] != comparison.reference:
+        gone.append(f"{earlier['reference']} as the reference")
+    if gone:
         raise ValueError(
-            f"{output} holds the comparison {earlier.get('name')!r}, and this one is {comparison.name!r}. Choose "
-            "another --output_dir."
+            f"{output} was made with what the recipe no longer has: {', '.join(gone)}. Put it back, or choose another "
+            "--output_dir."
         )
-    rows = {*systems, comparison.reference, *(row["name"] for row in earlier.get("systems", []))}
-    names = {*datasets, *earlier.get("datasets", [])}
-    content = {
+    rows, names = {*systems, comparison.reference, *earlier_rows}, {*datasets, *earlier_names}
+    return {
         "schema": COMPARISON_SCHEMA,
         "name": comparison.name,
         "description": comparison.description,
@@ -94,10 +91,23 @@ def write_comparison(
             for system in comparison.systems
             if system.name in rows
         ],
-        "versions": package_versions(),
-        "commit": source_commit(),
     }
-    write_json(path, content)
+
+
+def read_earlier(output: Path, name: str) -> dict[str, Any]:
+    """What ``comparison.json`` in a folder says; empty if there is none.
+
+    Raises:
+        ValueError: If it is of another comparison than `name`.
+    """
+    path = output / COMPARISON_FILE
+    earlier = read_json(path) if path.is_file() else {}
+    if earlier and earlier.get("name") != name:
+        raise ValueError(
+            f"{output} holds the comparison {earlier.get('name')!r}, and this one is {name!r}. Choose another "
+            "--output_dir."
+        )
+    return earlier
 
 
 def write_training_entities(output: Path, comparison: Comparison, plans: Iterable[RunPlan]) -> None:
@@ -147,14 +157,9 @@ def is_done(folder: Path, arguments: Mapping[str, Any]) -> bool | None:
         earlier = {name: value for name, value in earlier.items() if name not in ("description", "output_dir")}
     else:
         return None
-    now = json.loads(json.dumps(arguments))
-    if earlier != now:
-        absent = object()
-        names = [name for name in sorted({*earlier, *now}) if earlier.get(name, absent) != now.get(name, absent)]
-        listed = ", ".join(f"{name} was {earlier.get(name)!r} and is {now.get(name)!r}" for name in names[:_SHOWN])
-        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    if different := list_differences(earlier, json.loads(json.dumps(arguments))):
         raise ValueError(
-            f"{folder} holds a run with other arguments: {listed}{more}. Remove the folder to have it anew, leave the "
-            "system or the seed out, or choose another --output_dir."
+            f"{folder} holds a run with other arguments: {different}. Remove the folder to have it anew, or choose "
+            "another --output_dir."
         )
     return done

@@ -8,18 +8,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mner_training.comparison.checks import (
+    OF_THE_POST,
+    check_record,
+    check_same_arguments,
+    check_same_posts,
+    check_same_training,
+)
+from mner_training.comparison.file_names import COMPARISON_FILE, PREDICTIONS_FILE, RUN_FILE, TRAINING_ENTITIES_FILE
 from mner_training.report import PREDICTIONS_SCHEMA
 
-COMPARISON_FILE = "comparison.json"
 COMPARISON_SCHEMA = "iqcr-mi/comparison/1"
-RUN_FILE = "comparison_run.json"
-PREDICTIONS_FILE = "predictions.jsonl"
-TRAINING_ENTITIES_FILE = "training_entities.json"
 
-# What must be equal for two runs to have had the same posts, and what the error calls it.
-_OF_THE_POST = {"id": "id", "words": "words", "gold_tags": "gold tags"}
 _SCORES = ("quality", "relevance")
-_FIELDS = {*_OF_THE_POST, "predicted_tags", "images"}
+_FIELDS = {*OF_THE_POST, "predicted_tags", "images"}
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,8 @@ def read_results(folder: str | Path) -> Results:
 
     Raises:
         FileNotFoundError: If there is no comparison, or a run that is done has no predictions.
-        ValueError: If a file is not what it should be, or two runs on a data set had other posts.
+        ValueError: If a file is not what it should be, a run does not belong to its folder or its predictions, two
+            runs on a data set had other posts, or two of a row other arguments.
     """
     folder = Path(folder)
     path = folder / COMPARISON_FILE
@@ -142,29 +145,26 @@ def _read_dataset(folder: Path, name: str, systems: list[SystemEntry], seeds: li
     if path.is_file():
         results.training_entities = {(surface, entity_type) for surface, entity_type in read_json(path, list)}
         results.training_digest = sha256(path)
-    first: tuple[str, list[dict]] | None = None
+    first: tuple[str, list[dict], dict] | None = None
     for system in systems:
-        results.runs[system.name] = []
+        runs = results.runs[system.name] = []
         for seed in seeds:
             place = f"{name}/{system.folder}/seed-{seed}"
             if not (folder / place / RUN_FILE).is_file():
                 continue
             posts = list(_read_posts(folder / place / PREDICTIONS_FILE))
+            record, digest = read_json(folder / place / RUN_FILE), sha256(folder / place / PREDICTIONS_FILE)
+            check_record(place, record, {"system": system.name, "dataset": name, "seed": seed}, digest)
             if first is None:
-                first = place, posts
+                first = place, posts, record
                 results.words = [post["words"] for post in posts]
                 results.gold = [post["gold_tags"] for post in posts]
-            _check_same_posts(first, (place, posts))
-            results.runs[system.name].append(
-                Run(
-                    place,
-                    seed,
-                    [[sys.intern(tag) for tag in post["predicted_tags"]] for post in posts],
-                    [[{kind: image[kind] for kind in _SCORES} for image in post["images"]] for post in posts],
-                    read_json(folder / place / RUN_FILE),
-                    sha256(folder / place / PREDICTIONS_FILE),
-                )
-            )
+            check_same_posts(first[:2], (place, posts))
+            check_same_training(first[::2], (place, record))
+            tags = [[sys.intern(tag) for tag in post["predicted_tags"]] for post in posts]
+            images = [[{kind: image[kind] for kind in _SCORES} for image in post["images"]] for post in posts]
+            runs.append(Run(place, seed, tags, images, record, digest))
+            check_same_arguments((runs[0].folder, runs[0].record), (place, record))
     return results
 
 
@@ -188,24 +188,6 @@ def _read_posts(path: Path) -> Iterator[dict]:
                 listed = ", ".join(f"{length} in {name}" for name, length in lengths.items())
                 raise ValueError(f"{where}, post {post['id']!r}: every word needs both tags, got {listed}.")
             yield post
-
-
-def _check_same_posts(first: tuple[str, list[dict]], other: tuple[str, list[dict]]) -> None:
-    """Refuse runs that were not measured on the same posts: their figures do not compare."""
-    (first_place, first_posts), (place, posts) = first, other
-    for number, (one, two) in enumerate(zip(first_posts, posts, strict=False), start=1):
-        different = [what for name, what in _OF_THE_POST.items() if one[name] != two[name]]
-        if different:
-            raise ValueError(
-                f"{place} and {first_place} were not measured on the same posts: line {number} of their "
-                f"{PREDICTIONS_FILE} (posts {two['id']!r} and {one['id']!r}) differs in {' and '.join(different)}. "
-                "Remove the run that is out of date, and run it again."
-            )
-    if len(posts) != len(first_posts):
-        raise ValueError(
-            f"{place} has {len(posts)} posts and {first_place} {len(first_posts)}: they were not measured on the same "
-            "posts. Remove the run that is out of date, and run it again."
-        )
 
 
 def read_json(path: Path, kind: type = dict) -> Any:

@@ -15,10 +15,11 @@ from datasets.utils import tqdm
 
 from mner_training.checkpoints import checkpoint_to_resume, remove_checkpoint
 from mner_training.comparison.devices import Slot
+from mner_training.comparison.file_names import PREDICTIONS_FILE, RECIPE_FILE, RECORD_FILE, RESULTS_FILE, RUN_FILE
 from mner_training.comparison.plan import RunPlan
 from mner_training.comparison.recipe import REPOSITORY
-from mner_training.comparison.records import RECIPE_FILE, is_done
-from mner_training.comparison.results import PREDICTIONS_FILE, RUN_FILE, read_json
+from mner_training.comparison.records import is_done
+from mner_training.comparison.results import read_json, sha256
 from mner_training.report import write_json
 
 LOG_FILE = "log.txt"
@@ -172,7 +173,8 @@ def _start(plan: RunPlan, output: Path, slot: Slot, lock: int | None) -> _Job:
 def _finish(job: _Job, jobs: int, peak_memory: int, keep_models: bool) -> str:
     """Record that a run is done; one line on it."""
     seconds = time.monotonic() - job.started
-    results = read_json(job.folder / "all_results.json")
+    run, results = read_json(job.folder / RECORD_FILE), read_json(job.folder / RESULTS_FILE)
+    splits = {name: run["data"][run["recipe"][f"{name}_split"]] for name in ("train", "validation")}
     record = {
         "system": job.plan.system,
         "dataset": job.plan.dataset,
@@ -186,6 +188,10 @@ def _finish(job: _Job, jobs: int, peak_memory: int, keep_models: bool) -> str:
         "peak_gpu_memory_bytes": results.get("train_peak_gpu_memory_bytes"),
         "device": job.slot.device,
         "keep_models": keep_models,
+        "commit": run["commit"],
+        "versions": run["versions"],
+        "words_and_tags_sha256": {name: split["words_and_tags_sha256"] for name, split in splits.items()},
+        "predictions_sha256": sha256(job.folder / PREDICTIONS_FILE),
     }
     write_json(job.folder / RUN_FILE, record)
     return f"{_name(job.plan)}: F1 {100 * results['test_f1']:.2f} after {seconds:.0f} s"

@@ -9,7 +9,8 @@ import numpy as np
 
 from mner_training.comparison.breakdowns import make_breakdowns
 from mner_training.comparison.counting import count_kinds, count_posts, read_posts
-from mner_training.comparison.results import TRAINING_ENTITIES_FILE, DatasetResults, Results, Run, SystemEntry
+from mner_training.comparison.file_names import PREDICTIONS_FILE, TRAINING_ENTITIES_FILE
+from mner_training.comparison.results import DatasetResults, Results, Run, SystemEntry
 from mner_training.comparison.statistics import (
     LEVEL,
     POWER,
@@ -105,10 +106,11 @@ def make_table(results: Results, replicates: int = REPLICATES, seed: int = 0) ->
             continue
         gold = read_posts(dataset.gold)
         predicted = {run.folder: read_posts(run.tags) for of_system in runs.values() for run in of_system}
+        _set(table, (dataset.name, "", "all", ""), _software([run for of in runs.values() for run in of]))
         _add_scores(table, dataset, runs, gold, predicted)
         _add_differences(table, dataset.name, runs, gold, predicted)
         _add_breakdowns(table, dataset, runs, gold, predicted)
-        table.digests |= {f"{run.folder}/predictions.jsonl": run.digest for of in runs.values() for run in of}
+        table.digests |= {f"{run.folder}/{PREDICTIONS_FILE}": run.digest for of in runs.values() for run in of}
         if dataset.training_digest is not None:
             table.digests[f"{dataset.name}/{TRAINING_ENTITIES_FILE}"] = dataset.training_digest
     return table
@@ -160,6 +162,19 @@ def _cost(runs: Sequence[Run]) -> dict[str, float | int | str | None]:
         "peak_gpu_memory_bytes": max(of["peak_gpu_memory_bytes"], default=None),
         "jobs": ", ".join(map(str, sorted(set(of["jobs"])))) or None,
         "device": ", ".join(dict.fromkeys(of["device"])) or None,
+    }
+
+
+def _software(runs: Sequence[Run]) -> dict[str, str | None]:
+    """The commits that runs were made with, and the packages of which they had several versions."""
+    versions: dict[str, dict[str, None]] = {}
+    for run in runs:
+        for package, version in (run.record.get("versions") or {}).items():
+            versions.setdefault(package, {})[version] = None
+    several = [f"{package} {' and '.join(found)}" for package, found in versions.items() if len(found) > 1]
+    return {
+        "commits": ", ".join(dict.fromkeys(run.record.get("commit") or "unknown" for run in runs)),
+        "several_versions": ", ".join(several) or None,
     }
 
 
@@ -222,6 +237,11 @@ def _add_breakdowns(table: Table, dataset: DatasetResults, runs: dict, gold: lis
         for name, of_system in runs.items():
             counted = [count_kinds(gold, predicted[run.folder], breakdown.group_of) for run in of_system]
             for group in breakdown.groups:
-                figures = np.array([scores(counts.get(group, nothing)) for counts in counted])
-                for measure, values in zip(MEASURES, figures.T.tolist(), strict=True):
-                    _set(table, (dataset.name, name, breakdown.name, group), _spread(measure, values))
+                counts = np.array([of_run.get(group, nothing) for of_run in counted])
+                # Of nothing that was to be found there is no recall, and no F1 if nothing was predicted either.
+                wanted, found = counts[:, 2].any(), counts[:, 1:].any()
+                for measure, values, known in zip(
+                    MEASURES, scores(counts).T.tolist(), (True, wanted, found), strict=True
+                ):
+                    if known:
+                        _set(table, (dataset.name, name, breakdown.name, group), _spread(measure, values))

@@ -9,6 +9,7 @@ from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mner_training.comparison.file_names import RESULTS_FILE
 from mner_training.comparison.results import Results, read_json, read_results
 from mner_training.comparison.table import Place, Table, make_table
 from mner_training.comparison.table_files import (
@@ -22,7 +23,6 @@ from mner_training.comparison.table_files import (
 
 # Sums may be rounded otherwise on another machine, and no digit that is shown depends on that.
 _TOLERANCE = 1e-9
-_RESULTS_FILE = "all_results.json"
 _OWN_FIGURES = ("precision", "recall", "f1", "strict_f1")
 
 
@@ -138,10 +138,10 @@ def _compare_records(folder: Path, results: Results, computed: Table) -> Iterato
     for dataset in results.datasets:
         for system, runs in dataset.runs.items():
             for run in runs:
-                path = folder / run.folder / _RESULTS_FILE
+                path = folder / run.folder / RESULTS_FILE
                 recorded = read_json(path) if path.is_file() else {}
                 for name in _OWN_FIGURES:
                     figure = computed.cells[Place(dataset.name, system, "seed", str(run.seed), name)]
                     stored = recorded.get(f"test_{name}")
                     if not (isinstance(stored, float) and _equal(stored, figure / 100)):
-                        yield Difference(f"{run.folder}/{_RESULTS_FILE}", f"test_{name}", stored, figure / 100)
+                        yield Difference(f"{run.folder}/{RESULTS_FILE}", f"test_{name}", stored, figure / 100)

@@ -61,22 +61,47 @@ class TestEveryControl:
                     assert post[column] is None or len(post[column]) == len(post["images"])
 
     def test_counts_are_those_of_the_posts(self, posts, control):
-        _, record = apply_control(control, posts, 1)
+        changed, record = apply_control(control, posts, 1)
         assert record["name"] == control
         for name, counts in record["splits"].items():
             assert counts["posts"] == len(posts[name])
-            before = posts[name].to_list()
+            before, after = posts[name].to_list(), changed[name].to_list()
             if control in ("swapped_pictures", "blank_pictures"):
                 able = [post for post in before if post["images"]]
             else:
                 least = 2 if control == "shuffled_scores" else 1
                 able = [post for post in before if max(len(known(post[column])) for column in COLUMNS) >= least]
-            assert 0 < counts["changed"] == len(able) < len(before)
+            different = [one != other for one, other in zip(before, after, strict=True)]
+            assert 0 < counts["changed"] == sum(different)
+            assert counts["changed"] + counts["with what they had before"] == len(able) < len(before)
 
     def test_nothing_to_change_is_an_error(self, posts, control):
         bare = {"test": posts["test"].remove_columns(["images", *COLUMNS])}
         with pytest.raises(ValueError, match=f"'{control}' finds nothing to change"):
             apply_control(control, bare, 1)
+
+
+@pytest.mark.parametrize("control", ["shuffled_scores", "random_scores"])
+def test_scores_that_are_all_alike_are_nothing_to_change(control):
+    features = Features({column: List(Value("float64")) for column in COLUMNS})
+    alike = Dataset.from_dict({column: [[0.3, 0.3]] * 5 for column in COLUMNS}, features=features)
+    with pytest.raises(ValueError, match=f"'{control}' finds nothing to change"):
+        apply_control(control, {"test": alike}, 1)
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_pictures_count_as_swapped_by_their_content(posts, same):
+    image = next(post for post in posts["train"].to_list() if post["images"])["images"][0]
+    images = [
+        [image | {"path": "a.png"}],
+        [image | {"path": "b.png"} if same else {"bytes": b"other", "path": "b.png"}],
+    ]
+    two = Dataset.from_dict({"images": images}, features=Features({"images": List(Image(decode=False))}))
+    if same:
+        with pytest.raises(ValueError, match="finds nothing to change"):
+            apply_control("swapped_pictures", {"test": two}, 1)
+    else:
+        assert apply_control("swapped_pictures", {"test": two}, 1)[1]["splits"]["test"]["changed"] == 2
 
 
 @pytest.mark.parametrize("control", ["shuffled_scores", "random_scores", "swapped_pictures"])
@@ -220,6 +245,7 @@ class TestBlankPictures:
             "changed": 1,
             "without a picture": 1,
             "whose pictures cannot be read": 1,
+            "with what they had before": 0,
         }
 
 

@@ -91,7 +91,7 @@ def read(path: Path):
 
 def all_files(folder: Path) -> dict[Path, bytes]:
     """The content of all that runs and table left."""
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != "comparison.json"}
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def check_whole(recipe: Path, out: Path, dataset: str) -> dict[str, Path]:

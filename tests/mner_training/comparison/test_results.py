@@ -1,11 +1,12 @@
 """Reading the folder of a comparison: what is not done is known, and runs that do not compare are refused."""
 
 import json
+import shutil
 
 import pytest
 
 from mner_training.comparison.results import read_results
-from tests.comparison_runs import write, write_comparison
+from tests.comparison_runs import sign, write, write_comparison
 
 SYSTEMS = {
     "IQCR-MI": {"errors": 0.1, "published": {"posts": [77.69, 79.44, 78.55]}},
@@ -25,6 +26,7 @@ def change(path, line, **fields):
     post = json.loads(lines[line - 1]) | fields
     lines[line - 1] = json.dumps({name: value for name, value in post.items() if value is not ...})
     path.write_text("\n".join(lines) + "\n")
+    sign(path.parent)
 
 
 def test_runs_that_are_done(folder):
@@ -71,10 +73,48 @@ def test_posts_in_another_order_or_fewer_are_refused(folder):
     path = folder / "posts/system-1/seed-3/predictions.jsonl"
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[:2] + lines[3:] + lines[2:3]))
+    sign(path.parent)
     with pytest.raises(ValueError, match=r"seed-3 and .* line 3 .*'p3' and 'p2'"):
         read_results(folder)
     path.write_text("".join(lines[:-1]))
+    sign(path.parent)
     with pytest.raises(ValueError, match="system-1/seed-3 has 11 posts and posts/system-0/seed-1 12"):
+        read_results(folder)
+
+
+def test_a_run_that_is_copied_is_no_run_of_another_seed_or_system(folder):
+    runs = folder / "posts"
+    shutil.copytree(runs / "system-1/seed-1", runs / "system-1/seed-2")
+    with pytest.raises(ValueError, match="system-1/seed-2 holds another run than its name says: seed was 1 and is 2"):
+        read_results(folder)
+    shutil.rmtree(runs / "system-1/seed-2")
+    shutil.rmtree(runs / "system-0/seed-1")
+    shutil.copytree(runs / "system-1/seed-1", runs / "system-0/seed-1")
+    with pytest.raises(ValueError, match=r"system-0/seed-1 holds another run .*: system was 'BERT' and is 'IQCR-MI'"):
+        read_results(folder)
+
+
+def test_predictions_that_are_not_the_runs_own_are_refused(folder):
+    other = folder / "posts/system-1/seed-3/predictions.jsonl"
+    shutil.copy(folder / "posts/system-1/seed-1/predictions.jsonl", other)
+    with pytest.raises(ValueError, match=r"seed-3/predictions.jsonl is not what comparison_run.json beside it was"):
+        read_results(folder)
+
+
+def test_runs_of_a_row_with_other_arguments_are_refused(folder):
+    arguments = {"control": None, "num_train_epochs": 1}
+    sign(folder / "posts/system-1/seed-3", arguments=arguments | {"seed": 3})
+    with pytest.raises(ValueError, match=r"seed-3 has other arguments than .*seed-1: num_train_epochs was None and"):
+        read_results(folder)
+    sign(folder / "posts/system-1/seed-1", arguments=arguments | {"seed": 1})  # other rows may have others
+    assert len(read_results(folder).datasets[0].runs["BERT"]) == 2
+
+
+@pytest.mark.parametrize("split", ["train", "validation"])
+def test_runs_with_other_training_data_are_refused(folder, split):
+    digests = {"train": "1", "validation": "2"} | {split: "3"}
+    sign(folder / "posts/system-1/seed-1", words_and_tags_sha256=digests)
+    with pytest.raises(ValueError, match=f"system-1/seed-1 and .* other words or tags .*: {split} was '.' and is '3'"):
         read_results(folder)
 
 

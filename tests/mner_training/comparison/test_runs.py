@@ -10,7 +10,7 @@ from mner_training.checkpoints import seal
 from mner_training.comparison.devices import make_slots
 from mner_training.comparison.plan import plan_runs
 from mner_training.comparison.recipe import read_comparison
-from mner_training.comparison.records import is_done, locked, write_comparison, write_training_entities
+from mner_training.comparison.records import describe_comparison, is_done, locked, write_training_entities
 from mner_training.comparison.runs import make_command, remove_models, sort_out
 from mner_training.corpus_loading import load_folder
 
@@ -112,18 +112,12 @@ class TestGoingOn:
 
 
 class TestComparisonFile:
-    def read(self, folder) -> dict:
-        return json.loads((folder / "comparison.json").read_text())
-
     def test_says_what_was_asked_for_now_and_before(self, comparison, tmp_path):
-        out = tmp_path / "out"
-        out.mkdir()
-        write_comparison(out, comparison, ["w/o IQW"], ["tiny"], [2])
-        content = self.read(out)
+        content = describe_comparison(tmp_path, comparison, ["w/o IQW"], ["tiny"], [2])
         assert [row["name"] for row in content["systems"]] == ["both", "w/o IQW"]  # never without the reference
         assert content["seeds"] == [2]
-        write_comparison(out, comparison, ["GPT"], ["tiny"], [1])
-        content = self.read(out)
+        (tmp_path / "comparison.json").write_text(json.dumps(content))
+        content = describe_comparison(tmp_path, comparison, ["GPT"], ["tiny"], [1])
         assert [(row["name"], row["folder"], row["not_run"]) for row in content["systems"]] == [
             ("both", "both", None),
             ("w/o IQW", "w-o-iqw", None),
@@ -135,7 +129,15 @@ class TestComparisonFile:
     def test_another_comparison_is_refused(self, comparison, tmp_path):
         (tmp_path / "comparison.json").write_text(json.dumps({"name": "another"}))
         with pytest.raises(ValueError, match="holds the comparison 'another', and this one is 'pair'"):
-            write_comparison(tmp_path, comparison, ["both"], ["tiny"], [1])
+            describe_comparison(tmp_path, comparison, ["both"], ["tiny"], [1])
+
+    def test_what_the_recipe_no_longer_has_does_not_vanish(self, comparison, tmp_path):
+        content = describe_comparison(tmp_path, comparison, ["both"], ["tiny"], [1])
+        content["systems"].append({"name": "old", "folder": "old"})
+        content |= {"datasets": ["tiny", "large"], "reference": "old"}
+        (tmp_path / "comparison.json").write_text(json.dumps(content))
+        with pytest.raises(ValueError, match="the recipe no longer has: old, large, old as the reference"):
+            describe_comparison(tmp_path, comparison, ["both"], ["tiny"], [1])
 
 
 def test_training_entities_are_those_of_the_training_split(comparison, plans, tmp_path, tiny_corpus):

@@ -7,6 +7,7 @@ import pytest
 
 from mner_training.comparison.breakdowns import make_breakdowns
 from mner_training.comparison.counting import count_kinds, count_posts, read_posts
+from mner_training.comparison.layout import lay_out
 from mner_training.comparison.results import DatasetResults, Run, read_results
 from mner_training.comparison.statistics import holm, scores
 from mner_training.comparison.table import Place, make_table
@@ -203,6 +204,41 @@ def test_what_cannot_be_measured_apart_says_so():
     assert list(missing) == ["pictures", "quality", "relevance", "novelty"]
     control = dataset_of([["Kim"]], [["B-PER"]], [[{"quality": 0.5, "relevance": 0.5}]], control="random_scores")
     assert "quality" in make_breakdowns(control, gold, [gold], "x")[1]
+
+
+def test_groups_without_an_entity_have_no_score(results):
+    words, gold = [["Kim"], ["Rio"], ["Oslo"]], [["B-PER"], ["O"], ["O"]]
+    images = [[], [{"quality": 0.5, "relevance": 0.5}], [{"quality": 0.5, "relevance": 0.5}] * 2]
+    runs = [
+        Run(f"posts/x/seed-{seed}", seed, [["B-PER"], ["O"], [tag]], images, {}, "")
+        for seed, tag in enumerate(["O", "B-LOC"])
+    ]
+    small = DatasetResults(
+        "posts", words, gold, {it.name: runs if it.name == "BERT" else [] for it in results.systems}
+    )
+    table = make_table(type(results)("c", "BERT", [0, 1], results.systems, [small]), replicates=20)
+    whole, nothing, mistaken = (row(table, "BERT", breakdown="pictures", group=group) for group in "012")
+    assert (whole["recall_mean"], whole["f1_mean"]) == (100, 100)
+    assert not [name for name in nothing if name.startswith(("recall", "f1"))]
+    assert "recall_mean" not in mistaken
+    assert mistaken["f1_mean"] == 0  # the second run found what is not there
+    section = next(it for it in lay_out(table, "posts") if it.title == "F1 by number of pictures")
+    assert section.rows == [["BERT", "100.00 ± 0.00", "", "0.00 ± 0.00"]]
+
+
+def test_several_commits_or_versions_are_noted(results):
+    assert row(make_table(results, replicates=5), "")["commits"] == "abc"
+    run = results.datasets[0].runs["BERT"][0]
+    earlier = dict(run.record)
+    try:
+        run.record.update(commit="def", versions={"torch": "2.16"})
+        found = make_table(results, replicates=5)
+    finally:
+        run.record.update(earlier)
+    notes = " ".join(lay_out(found, "posts")[0].notes)
+    assert "made with several commits of the sources: def, abc." in notes
+    assert "several versions of packages: torch 2.16 and 2.15." in notes
+    assert "several" not in " ".join(lay_out(found, "others")[0].notes)
 
 
 def test_nothing_found_is_0_everywhere(results):

@@ -11,7 +11,7 @@ from mner_training.comparison.results import read_results
 from mner_training.comparison.table import make_table
 from mner_training.comparison.table_files import write_table
 from mner_training.comparison.verify import verify
-from tests.comparison_runs import write, write_comparison
+from tests.comparison_runs import sign, write, write_comparison
 
 SYSTEMS = {
     "IQCR-MI": {"errors": 0.1, "published": {"posts": [77.69, 79.44, 78.55]}},
@@ -99,6 +99,7 @@ def test_a_prediction_that_is_touched_is_found(folder):
     )
     right["predicted_tags"][right["predicted_tags"].index("B-PER")] = "B-LOC"
     path.write_text("".join(json.dumps(post) + "\n" for post in posts))
+    sign(path.parent)
     found = verify(folder)
     assert found[0].where == "SHA-256 of posts/system-1/seed-2/predictions.jsonl"
     touched = {(it.file, it.where) for it in found}
@@ -112,6 +113,9 @@ def test_a_prediction_that_is_touched_is_found(folder):
 
 def test_a_prediction_that_changes_no_number_is_found(folder):
     replace(folder / "posts/system-0/seed-1/predictions.jsonl", '"probability": 0.5', '"probability": 0.9')
+    with pytest.raises(ValueError, match=r"seed-1/predictions.jsonl is not what comparison_run.json beside it was"):
+        verify(folder)
+    sign(folder / "posts/system-0/seed-1")
     (found,) = verify(folder)
     assert found.where == "SHA-256 of posts/system-0/seed-1/predictions.jsonl"
 
@@ -147,6 +151,7 @@ def test_settings_that_are_touched_are_found(folder):
 
 def test_a_run_that_came_later_is_found(folder):
     shutil.copytree(folder / "posts/system-1/seed-1", folder / "posts/system-1/seed-3")
+    sign(folder / "posts/system-1/seed-3", seed=3)
     assert "SHA-256 of posts/system-1/seed-3/predictions.jsonl" in [it.where for it in verify(folder)]
 
 
