@@ -178,6 +178,8 @@ def _interrupt(*_) -> None:
 def cli() -> int:
     """Run `main` as a command."""
     signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup has asked to go on without a terminal
+        signal.signal(signal.SIGHUP, _interrupt)
     try:
         return main()
     except KeyboardInterrupt:

@@ -1,7 +1,10 @@
 """The command that compares systems, as far as it trains nothing, and the recipes of comparisons that come with it."""
 
 import json
+import os
 import re
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +13,8 @@ from mner_training.comparison.plan import RunPlan, plan_runs
 from mner_training.comparison.recipe import Comparison, read_comparison
 from mner_training.comparison.records import describe_comparison
 from mner_training.recipes import parse_arguments
-from scripts.compare_systems import main
+from scripts import compare_systems
+from scripts.compare_systems import STOPPED, cli, main
 from tests.comparison_runs import write_comparison
 
 RECIPES = sorted((Path(__file__).resolve().parents[1] / "recipes" / "compare").glob("*.json"))
@@ -126,6 +130,11 @@ class TestRecipesThatCome:
         runs = {run.system: run.arguments for run in plan(by_name("twitter2017")) if "LSTM" in run.system}
         assert len({json.dumps(protocol(arguments)) for arguments in runs.values()}) == 1
         assert {arguments["word_vectors"] for arguments in runs.values()} == {"random"}
+        assert len({json.dumps(arguments["model_config"], sort_keys=True) for arguments in runs.values()}) == 1
+        encoders = [arguments["word_encoder"] for arguments in runs.values()]
+        assert len({encoder["char_encoder"] for encoder in encoders}) == 3
+        others = [{name: value for name, value in it.items() if not name.startswith("char_")} for it in encoders]
+        assert others[0] == others[1] == others[2]
 
 
 @pytest.fixture
@@ -225,3 +234,21 @@ class TestCommand:
         assert (out / "table.csv").read_text() != text
         assert main([recipe, "--output_dir", str(out), "--verify"]) == 1
         assert re.search(r"predictions give: 1\.$", capsys.readouterr().out)
+
+
+def test_a_terminal_that_is_closed_ends_it_but_for_nohup(monkeypatch):
+    def hang_up() -> int:
+        os.kill(os.getpid(), signal.SIGHUP)
+        time.sleep(0.1)
+        return 0
+
+    monkeypatch.setattr(compare_systems, "main", hang_up)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        signal.signal(signal.SIGHUP, lambda *_: None)
+        assert cli() == STOPPED
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        assert cli() == 0
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

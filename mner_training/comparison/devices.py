@@ -44,8 +44,12 @@ def make_slots(jobs: int | None, use_cpu: bool) -> list[Slot]:
     threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, cores // jobs))
     if gpus:
         return [Slot(_gpu_name(gpu), {"CUDA_VISIBLE_DEVICES": gpu, "OMP_NUM_THREADS": threads}) for gpu in gpus[:jobs]]
-    device = f"{_cpu_name()}, {threads} thread{'s' * (threads != '1')}"
-    return [Slot(device, {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": threads})] * jobs
+    return [Slot(describe_cpu(threads), {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": threads})] * jobs
+
+
+def describe_cpu(threads: str) -> str:
+    """What the record calls the CPU, for a run with so many threads."""
+    return f"{_cpu_name()}, {threads} thread{'s' * (threads != '1')}"
 
 
 def visible_gpus() -> list[str]:

@@ -1,5 +1,6 @@
 """The figure of a comparison: F1 of each system with its interval, and the published figure beside it."""
 
+from mner_training.comparison.layout import INTERVAL
 from mner_training.comparison.table import Place, Table
 from mner_training.figures import INK, LINE, SOFT, draw_png
 
@@ -49,7 +50,7 @@ def _draw_dataset(axes, table: Table, dataset: str) -> None:
         is_reference = system == table.reference
         if number["f1_mean"] is not None:
             color = _REFERENCE if is_reference else _OURS
-            label = "the reference" if is_reference else "a system, with its 95 % interval"
+            label = "the reference" if is_reference else f"a system, with its {INTERVAL}"
             axes.plot([number["f1_low"], number["f1_high"]], [row, row], color=color, linewidth=2, zorder=2)
             axes.plot(number["f1_mean"], row, "o", color=color, markersize=6, zorder=3, label=label)
             if is_reference:

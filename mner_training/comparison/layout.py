@@ -4,12 +4,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mner_training.comparison.breakdowns import NO_SCORE
+from mner_training.comparison.statistics import LEVEL
 from mner_training.comparison.table import Place, Table
 
 PLUS_MINUS = "±"
+INTERVAL = f"{100 * LEVEL:.0f} % interval"
 
 _MAIN = ("system", "seeds", "precision", "recall", "F1", "strict F1", "published P / R / F1")
-_AGAINST = ("difference to {}", "95 % interval", "p", "p (Holm)", "smallest visible")
+_AGAINST = ("difference to {}", INTERVAL, "p", "p (Holm)", "smallest visible")
 _COST = ("system", "seconds per run", "peak memory", "peak GPU memory", "runs at a time", "device")
 _BREAKDOWNS = {
     "type": "F1 by type",
@@ -105,9 +107,12 @@ def _notes(table: Table, dataset: str) -> list[str]:
     if incomplete:
         listed = "; ".join(f"{name}: {_get(table, dataset, name, 'seeds_missing')}" for name in incomplete)
         notes.append(f"Seeds without a run that is done, which are in no mean: {listed}.")
+    measured = [name for name in table.systems if _get(table, dataset, name, "seeds")]
     single = [name for name in table.systems if _get(table, dataset, name, "seeds") == 1]
     if single:
         notes.append(f"Only one seed, so that the interval covers the choice of posts alone: {', '.join(single)}.")
+    if table.reference in single and len(measured) > 1:
+        notes.append(f"{table.reference} is the reference, so that no difference covers the choice of its seed.")
     commits, versions = (
         table.cells.get(Place(dataset, "", "all", "", name), "") for name in ("commits", "several_versions")
     )

@@ -27,7 +27,7 @@ class System:
         folder: The name of its folders.
         arguments: Of `run_mner.py`: those of its recipe, without what is of the run.
         changes: Of `run_mner.py`: what differs from its recipe.
-        published: By data set the published precision, recall and F1 in percent.
+        published: By data set the published precision, recall and F1 in percent; ``None`` for one that is not.
         not_run: Why there are no runs of it; ``None`` if there are.
     """
 
@@ -35,7 +35,7 @@ class System:
     folder: str
     arguments: dict[str, Any] = field(default_factory=dict)
     changes: dict[str, Any] = field(default_factory=dict)
-    published: dict[str, list[float]] = field(default_factory=dict)
+    published: dict[str, list[float | None]] = field(default_factory=dict)
     not_run: str | None = None
 
 
@@ -88,11 +88,9 @@ def read_comparison(path: str | Path) -> Comparison:
     _check_fields(
         where, content, ("description", "reference", "seeds", "datasets", "systems"), ("expected_hours", "common")
     )
+    _check(where, "description", content["description"], str)
     for name in ("datasets", "systems"):
-        if not isinstance(content[name], dict) or not content[name]:
-            raise ValueError(
-                f"{where}: `{name}` must be a JSON object with one entry at least, got {content[name]!r}."
-            )
+        _check(where, name, content[name], dict)
     seeds = content["seeds"]
     check_seeds(seeds, where)
     datasets = {
@@ -118,13 +116,7 @@ def read_comparison(path: str | Path) -> Comparison:
         raise ValueError(f"{where}: the reference {reference!r} is none of its systems, {', '.join(names.values())}.")
     hours = content.get("expected_hours", {})
     if hours:
-        _check_fields(f"{where}, expected_hours", hours, ("on", "per_run"), ())
-        for system, per_dataset in hours["per_run"].items():
-            unknown = (
-                [system, *per_dataset] if system not in names.values() else sorted(set(per_dataset) - set(datasets))
-            )
-            if unknown:
-                raise ValueError(f"{where}, expected_hours: there is no {unknown[0]!r} in the comparison.")
+        _check_hours(f"{where}, expected_hours", hours, names.values(), datasets)
     common = _read_arguments(f"{where}, common", content.get("common", {}))
     return Comparison(
         path.stem,
@@ -180,25 +172,58 @@ def _read_system(where: str, name: str, content: Any, datasets: Mapping[str, Any
     if not slug(name):
         raise ValueError(f"{where}: a name needs a letter or a digit.")
     published = content.get("published", {})
+    if "published" in content:
+        _check(where, "published", published, dict)
     for dataset, scores in published.items():
         if dataset not in datasets:
             raise ValueError(f"{where}, published: there is no data set {dataset!r}, only {', '.join(datasets)}.")
-        right = isinstance(scores, list) and len(scores) == 3
-        if not right or not all(isinstance(score, Real) and 1 < score <= 100 for score in scores):
+        known = [score for score in scores if score is not None] if isinstance(scores, list) else []
+        right = known and len(scores) == 3
+        if not right or not all(_is_number(score) and 1 < score <= 100 for score in known):
             raise ValueError(
-                f"{where}, published on {dataset}: expected precision, recall and F1 in percent, got {scores!r}."
+                f"{where}, published on {dataset}: expected precision, recall and F1 in percent, null for those that "
+                f"are not published, got {scores!r}."
             )
     not_run = content.get("not_run")
     if (not_run is None) == ("recipe" not in content):
         raise ValueError(f"{where}: give either its `recipe` or, in `not_run`, why it has none.")
     if not_run is not None:
+        _check(where, "not_run", not_run, str)
         return System(name, slug(name), published=published, not_run=not_run)
+    _check(where, "recipe", content["recipe"], str)
     path = REPOSITORY / content["recipe"]
     if not path.is_file():
         raise FileNotFoundError(f"{where}: there is no recipe {path}.")
     recipe = {key: value for key, value in read_recipe(path).items() if key not in OF_THE_RUN}
     _check_known(f"{where}, recipe {content['recipe']}", recipe)
     return System(name, slug(name), recipe, _read_arguments(f"{where}, set", content.get("set", {})), published)
+
+
+def _check_hours(where: str, hours: Any, systems: Iterable[str], datasets: Mapping[str, Any]) -> None:
+    """Refuse hours that are of no run or no hours."""
+    _check_fields(where, hours, ("on", "per_run"), ())
+    _check(where, "on", hours["on"], str)
+    _check(where, "per_run", hours["per_run"], dict)
+    for system, per_dataset in hours["per_run"].items():
+        _check(f"{where}, per_run", system, per_dataset, dict)
+        unknown = [name for name in (system,) if name not in systems] or sorted(set(per_dataset) - set(datasets))
+        if unknown:
+            raise ValueError(f"{where}: there is no {unknown[0]!r} in the comparison.")
+        for dataset, value in per_dataset.items():
+            if not _is_number(value) or value <= 0:
+                raise ValueError(f"{where}: {system} on {dataset} must take a number of hours, got {value!r}.")
+
+
+def _check(where: str, name: str, value: Any, kind: type) -> None:
+    """Refuse a field that is of another kind, or empty."""
+    if not isinstance(value, kind) or not value:
+        what = "a JSON object with one entry at least" if kind is dict else "a text"
+        raise ValueError(f"{where}: `{name}` must be {what}, got {value!r}.")
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value is a number; JSON's true and false are numbers to Python."""
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _read_arguments(where: str, content: Any) -> dict[str, Any]:

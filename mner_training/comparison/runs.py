@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -14,7 +14,7 @@ from typing import IO
 from datasets.utils import tqdm
 
 from mner_training.checkpoints import checkpoint_to_resume, remove_checkpoint
-from mner_training.comparison.devices import Slot
+from mner_training.comparison.devices import Slot, describe_cpu
 from mner_training.comparison.file_names import PREDICTIONS_FILE, RECIPE_FILE, RECORD_FILE, RESULTS_FILE, RUN_FILE
 from mner_training.comparison.plan import RunPlan
 from mner_training.comparison.recipe import REPOSITORY
@@ -29,13 +29,15 @@ WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
 _LAST_LINES = 20
 # Seconds between two looks at the runs, and that they have to end when they are asked to.
 _INTERVAL, _PATIENCE = 0.2, 10
+# What asks this process to end.
+_REQUESTS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 # `ru_maxrss` counts in KiB, on macOS in bytes.
 _RSS_UNIT = 1 if sys.platform == "darwin" else 1024
 
 
 @dataclass
 class _Job:
-    """A run that is running."""
+    """A run that is running; `most` is how many have been at the same time."""
 
     plan: RunPlan
     folder: Path
@@ -44,6 +46,7 @@ class _Job:
     log: IO[bytes]
     started: float
     resumed: bool
+    most: int = 1
 
 
 def sort_out(plans: Sequence[RunPlan], output: Path) -> tuple[list[RunPlan], list[RunPlan]]:
@@ -84,7 +87,10 @@ def run_all(
     try:
         while waiting or running:
             while waiting and free:
-                running.append(_start(waiting.pop(0), output, free.pop(0), lock))
+                with _undisturbed():  # a run that is begun and not noted would outlive this process
+                    running.append(_start(waiting.pop(0), output, free.pop(0), lock))
+                for job in running:
+                    job.most = max(job.most, len(running))
                 _show(progress, running)
             for job in list(running):
                 pid, status, usage = os.wait4(job.process.pid, os.WNOHANG)
@@ -95,7 +101,7 @@ def run_all(
                 running.remove(job)
                 free.append(job.slot)
                 if job.process.returncode == 0 and (job.folder / PREDICTIONS_FILE).is_file():
-                    progress.write(_finish(job, len(slots), usage.ru_maxrss * _RSS_UNIT, keep_models))
+                    progress.write(_finish(job, usage.ru_maxrss * _RSS_UNIT, keep_models))
                     freed += 0 if keep_models else remove_models(job.folder)
                 else:
                     failed.append(job.plan)
@@ -104,7 +110,8 @@ def run_all(
                 _show(progress, running)
             time.sleep(_INTERVAL)
     finally:
-        _stop(running)
+        with _undisturbed():
+            _stop(running)
         progress.close()
     if freed:
         print(f"Weights and checkpoints removed: {freed / 1e6:,.1f} MB. --keep_models keeps them.")
@@ -148,6 +155,23 @@ def remove_models(folder: Path) -> int:
     return size
 
 
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Put off a request to end until the block has ended. What nobody handles is left as it is."""
+    came = []
+    handlers = {number: signal.getsignal(number) for number in _REQUESTS}
+    handlers = {number: handler for number, handler in handlers.items() if callable(handler)}
+    for number in handlers:
+        signal.signal(number, lambda *request: came.append(request))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if came:
+        handlers[came[0][0]](*came[0])
+
+
 def _start(plan: RunPlan, output: Path, slot: Slot, lock: int | None) -> _Job:
     """Begin a run, or take it up again; what it prints goes to its log."""
     folder = output / plan.folder
@@ -170,10 +194,11 @@ def _start(plan: RunPlan, output: Path, slot: Slot, lock: int | None) -> _Job:
     return _Job(plan, folder, slot, process, log, time.monotonic(), "--resume_from_checkpoint" in command)
 
 
-def _finish(job: _Job, jobs: int, peak_memory: int, keep_models: bool) -> str:
+def _finish(job: _Job, peak_memory: int, keep_models: bool) -> str:
     """Record that a run is done; one line on it."""
     seconds = time.monotonic() - job.started
     run, results = read_json(job.folder / RECORD_FILE), read_json(job.folder / RESULTS_FILE)
+    on_cpu = job.plan.arguments.get("use_cpu")
     splits = {name: run["data"][run["recipe"][f"{name}_split"]] for name in ("train", "validation")}
     record = {
         "system": job.plan.system,
@@ -183,10 +208,10 @@ def _finish(job: _Job, jobs: int, peak_memory: int, keep_models: bool) -> str:
         # A part of the time would not compare with the whole of another run.
         "seconds": None if job.resumed else round(seconds, 1),
         "resumed": job.resumed,
-        "jobs": jobs,
+        "jobs": job.most,
         "peak_memory_bytes": peak_memory,
         "peak_gpu_memory_bytes": results.get("train_peak_gpu_memory_bytes"),
-        "device": job.slot.device,
+        "device": describe_cpu(job.slot.environment["OMP_NUM_THREADS"]) if on_cpu else job.slot.device,
         "keep_models": keep_models,
         "commit": run["commit"],
         "versions": run["versions"],

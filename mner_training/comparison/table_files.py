@@ -28,7 +28,7 @@ _ABOUT = (
     "F1 is lenient (conlleval) and micro-averaged over entities. Percent, mean {plus_minus} standard deviation of the "
     "sample over seeds. Intervals and p-values: paired bootstrap over posts and seeds, {replicates} replicates; p is "
     "two-sided, p (Holm) is corrected over the systems of a data set. Smallest visible: the difference that a test at "
-    "5 % would find in 80 % of cases. How to read it: docs/comparing.md."
+    "{error:.0f} % would find in {power:.0f} % of cases. How to read it: docs/comparing.md."
 )
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -82,7 +82,12 @@ def table_texts(table: Table) -> dict[str, str]:
 
 def _about(table: Table) -> str:
     """What holds for the whole table."""
-    return _ABOUT.format(plus_minus=PLUS_MINUS, replicates=f"{table.bootstrap['replicates']:,}")
+    return _ABOUT.format(
+        plus_minus=PLUS_MINUS,
+        replicates=f"{table.bootstrap['replicates']:,}",
+        error=100 * (1 - table.bootstrap["level"]),
+        power=100 * table.bootstrap["power"],
+    )
 
 
 def to_markdown(table: Table) -> str:
@@ -171,6 +176,13 @@ def read_table(path: Path) -> Table:
     content: dict[str, Any] = read_json(path)
     if content.get("schema") != TABLE_SCHEMA:
         raise ValueError(f"{path} has the schema {content.get('schema')!r}, expected {TABLE_SCHEMA!r}.")
-    cells = {Place(*(cell[name] for name in Place._fields)): cell["value"] for cell in content["cells"]}
     names = ("name", "reference", "systems", "datasets", "bootstrap", "digests")
+    if unknown := sorted(set(content) - {"schema", *names, "cells"}):
+        raise ValueError(f"{path} has what no table has: {', '.join(unknown)}.")
+    cells = {}
+    for cell in content["cells"]:
+        place = Place(*(cell[name] for name in Place._fields))
+        if place in cells or len(cell) > len(place) + 1:
+            raise ValueError(f"{path}: two values at one place, or more than a value there: {cell}.")
+        cells[place] = cell["value"]
     return Table(*(content[name] for name in names), cells)

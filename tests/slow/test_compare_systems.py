@@ -256,6 +256,7 @@ def test_stopped_and_killed_comparison_goes_on_and_failures_stay_apart(tmp_path,
     os.killpg(run, signal.SIGKILL)
     wait_for(lambda: not is_alive(run))
 
+    (out / "tiny" / "training_entities.json").write_text("[]")  # of the data set as it was before
     # What has been stopped twice ends as what has not, and the run that fails takes nothing with it.
     status, output = compare(long_recipe, "--output_dir", out, "--keep_models")
     assert status == 1
@@ -264,6 +265,7 @@ def test_stopped_and_killed_comparison_goes_on_and_failures_stay_apart(tmp_path,
     assert (
         f"1 of 2 runs failed; the same command tries them again:\n    {out / 'tiny' / 'broken' / 'seed-1'}" in output
     )
+    assert read(out / "tiny" / "training_entities.json") == read(tmp_path / "whole/tiny/training_entities.json") != []
     record = read(folder / "comparison_run.json")
     assert (record["resumed"], record["seconds"]) == (True, None)
     assert len(read(folder / "run.json")["resumed"]) == 2

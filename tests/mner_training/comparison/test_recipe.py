@@ -74,6 +74,10 @@ class TestRead:
         assert comparison.systems[0].published == {"one": [70.0, 72.5, 71.2]}
         assert comparison.systems[2].not_run == "no endpoint is configured"
 
+    def test_figures_that_are_not_published_are_null(self, recipe, write):
+        recipe["systems"]["GPT"]["published"] = {"two": [None, None, 60.5]}
+        assert read_comparison(write(recipe)).systems[2].published == {"two": [None, None, 60.5]}
+
     def test_recipe_of_a_system_says_nothing_of_the_run(self, recipe, write):
         arguments = read_comparison(write(recipe)).systems[0].arguments
         assert not set(arguments) & {*OF_THE_RUN, "description", "sources"}
@@ -100,8 +104,22 @@ class TestRead:
             (lambda r: r["datasets"].update({"Two Words": {}}), "such as 'two-words'"),
             (lambda r: r["datasets"].update({"../x": {}}), "becomes a folder"),
             (lambda r: r["systems"]["A"].update(published={"three": [1, 2, 3]}), "there is no data set 'three'"),
-            (lambda r: r["systems"]["A"].update(published={"one": [0.7, 0.7, 0.7]}), "in percent, got"),
-            (lambda r: r["systems"]["A"].update(published={"one": [70]}), "in percent, got"),
+            (lambda r: r["systems"]["A"].update(published={"one": [0.7, 0.7, 0.7]}), "in percent, null for"),
+            (lambda r: r["systems"]["A"].update(published={"one": [70]}), "in percent, null for"),
+            (lambda r: r["systems"]["A"].update(published={"one": [None] * 3}), "in percent, null for"),
+            (lambda r: r["systems"]["A"].update(published={"one": [70, True, 70]}), "in percent, null for"),
+            (lambda r: r["systems"]["A"].update(published=[1, 2, 3]), "`published` must be a JSON object"),
+            (lambda r: r["systems"]["A"].update(recipe=3), "'A': `recipe` must be a text, got 3"),
+            (lambda r: r["systems"]["GPT"].update(not_run=3), "'GPT': `not_run` must be a text, got 3"),
+            (lambda r: r["systems"]["GPT"].update(not_run=""), "'GPT': `not_run` must be a text, got ''"),
+            (lambda r: r.update(description=["x"]), "`description` must be a text"),
+            (lambda r: r["expected_hours"].update(per_run=[]), "`per_run` must be a JSON object"),
+            (lambda r: r["expected_hours"].update(per_run={"A": 2}), "per_run: `A` must be a JSON object"),
+            (
+                lambda r: r["expected_hours"].update(per_run={"A": {"one": "1"}}),
+                "A on one must take a number of hours",
+            ),
+            (lambda r: r["expected_hours"].update(on=3), "`on` must be a text"),
             (lambda r: r["systems"].update({"W_o B!": r["systems"]["A"]}), "'w/o B' and 'W_o B!' would both have"),
             (lambda r: r["systems"].update({"!": r["systems"]["A"]}), "needs a letter or a digit"),
             (lambda r: r["expected_hours"]["per_run"].update({"C": {"one": 1}}), "there is no 'C'"),

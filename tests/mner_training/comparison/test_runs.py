@@ -1,17 +1,23 @@
 """What a comparison's folder says of its runs: done, begun, with other arguments; and the command that comes of it."""
 
 import json
+import os
+import signal
 import sys
+import threading
+import time
+from contextlib import suppress
 
 import pytest
 
 import run_mner
-from mner_training.checkpoints import seal
-from mner_training.comparison.devices import make_slots
+from mner_training.checkpoints import prepare_output_dir, seal
+from mner_training.comparison import runs
+from mner_training.comparison.devices import Slot, make_slots
 from mner_training.comparison.plan import plan_runs
 from mner_training.comparison.recipe import read_comparison
 from mner_training.comparison.records import describe_comparison, is_done, locked, write_training_entities
-from mner_training.comparison.runs import make_command, remove_models, sort_out
+from mner_training.comparison.runs import make_command, remove_models, run_all, sort_out
 from mner_training.corpus_loading import load_folder
 
 
@@ -138,6 +144,89 @@ class TestComparisonFile:
         (tmp_path / "comparison.json").write_text(json.dumps(content))
         with pytest.raises(ValueError, match="the recipe no longer has: old, large, old as the reference"):
             describe_comparison(tmp_path, comparison, ["both"], ["tiny"], [1])
+
+
+class TestProcesses:
+    """Runs that train nothing: what counts is how they are started, noted and ended."""
+
+    WHOLE = """
+import json, pathlib, sys, time
+folder = pathlib.Path(sys.argv[1])
+time.sleep(float(sys.argv[2]))
+splits = {"train": {"words_and_tags_sha256": "1"}, "validation": {"words_and_tags_sha256": "2"}}
+recipe = {"train_split": "train", "validation_split": "validation"}
+(folder / "run.json").write_text(json.dumps({"recipe": recipe, "data": splits, "commit": "abc", "versions": {}}))
+(folder / "all_results.json").write_text(json.dumps({"test_f1": 0.5}))
+(folder / "predictions.jsonl").write_text("")
+"""
+    STUBBORN = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(99)"
+    )
+
+    @pytest.fixture
+    def command(self, monkeypatch):
+        """Function that sets what runs instead of `run_mner.py`."""
+
+        def set_command(make) -> None:
+            def make_command(plan, folder):
+                folder.mkdir(parents=True, exist_ok=True)
+                return [sys.executable, "-c", *make(plan, folder)]
+
+            monkeypatch.setattr(runs, "make_command", make_command)
+
+        return set_command
+
+    def test_record_says_how_many_went_on_at_a_time_and_where(self, plans, tmp_path, command):
+        command(lambda plan, folder: [self.WHOLE, str(folder), "0.1" if plan.seed == 1 else "1.5"])
+        slots = [Slot("card", {"OMP_NUM_THREADS": "1"})] * 3
+        plans = [plan._replace(arguments=plan.arguments | {"use_cpu": plan.seed == 1}) for plan in plans]
+        assert run_all(plans[2:3], tmp_path, slots) == []
+        assert run_all([plans[0], plans[1], plans[3]], tmp_path, slots) == []
+        records = [json.loads((tmp_path / plan.folder / "comparison_run.json").read_text()) for plan in plans]
+        assert [record["jobs"] for record in records] == [3, 3, 1, 3]
+        assert [record["device"] == "card" for record in records] == [False, False, True, True]
+        assert records[0]["device"].endswith(", 1 thread")
+        assert records[0]["words_and_tags_sha256"] == {"train": "1", "validation": "2"}
+
+    def test_second_request_to_end_leaves_no_run_behind(self, plans, tmp_path, command, monkeypatch):
+        monkeypatch.setattr(runs, "_PATIENCE", 1)
+        command(lambda plan, folder: [self.STUBBORN])
+        started = []
+        monkeypatch.setattr(runs.subprocess, "Popen", lambda *a, new=runs.subprocess.Popen, **k: keep(new(*a, **k)))
+
+        def keep(process):
+            started.append(process.pid)
+            return process
+
+        def interrupt():
+            logs = [tmp_path / plan.folder / "log.txt" for plan in plans[:2]]
+            while not all(path.exists() and "up" in path.read_text() for path in logs):
+                time.sleep(0.05)
+            for _ in range(2):
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.4)
+
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                run_all(plans[:2], tmp_path, [Slot("CPU", {"OMP_NUM_THREADS": "1"})] * 2)
+            assert len(started) == 2
+            for pid in started:
+                with pytest.raises(ProcessLookupError):
+                    os.killpg(pid, 0)
+        finally:
+            thread.join()
+            for pid in started:
+                with suppress(ProcessLookupError):
+                    os.killpg(pid, signal.SIGKILL)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_run_that_is_overwritten_is_no_longer_done(tmp_path):
+    (tmp_path / "comparison_run.json").write_text("{}")
+    prepare_output_dir(tmp_path, do_train=True, overwrite=True)
+    assert not (tmp_path / "comparison_run.json").exists()
 
 
 def test_training_entities_are_those_of_the_training_split(comparison, plans, tmp_path, tiny_corpus):

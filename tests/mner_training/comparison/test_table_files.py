@@ -51,6 +51,13 @@ def test_the_main_table(table):
     assert f"the interval covers the choice of posts alone: {STRANGE}." in notes
 
 
+def test_a_reference_with_one_seed_is_noted(tmp_path):
+    systems = {"A": {"errors": 0.1, "seeds": [1]}, "B": {"errors": 0.2}}
+    notes = lay_out(make_table(read_results(write_comparison(tmp_path, systems)), replicates=5), "posts")[0].notes
+    assert notes[-2].endswith("alone: A.")
+    assert notes[-1] == "A is the reference, so that no difference covers the choice of its seed."
+
+
 def test_markdown_shows_names_as_they_are(table):
     parsed = MarkdownIt("commonmark").enable("table").parse(table_texts(table)["table.md"])
     cells, inside = [], False

@@ -5,6 +5,7 @@ import random
 import re
 import shutil
 
+import numpy as np
 import pytest
 
 from mner_training.comparison.results import read_results
@@ -147,6 +148,29 @@ def test_a_run_that_recorded_other_figures_is_found(folder):
 def test_settings_that_are_touched_are_found(folder):
     replace(folder / "table.json", '"seed": 3', '"seed": 4')
     assert "posts / UMT|MI & co / all / difference_low" in [it.where for it in verify(folder)]
+
+
+def test_a_second_value_at_a_place_and_what_no_table_has_are_refused(folder):
+    content = json.loads((folder / "table.json").read_text())
+    cell = next(cell for cell in content["cells"] if cell["measure"] == "f1_mean")
+    for doctored in (
+        {"cells": [cell | {"value": 99.0}, *content["cells"]]},
+        {"cells": [cell | {"f1": 99.0}, *(other for other in content["cells"] if other is not cell)]},
+        {"f1_mean": 99.0},
+    ):
+        write(folder / "table.json", content | doctored)
+        with pytest.raises(ValueError, match=r"table.json(: two values at one place| has what no table has: f1_mean)"):
+            verify(folder)
+
+
+def test_another_numpy_counts_only_where_numbers_differ(folder):
+    path = folder / "table.json"
+    replace(path, f'"numpy": "{np.__version__}"', '"numpy": "1.0"')
+    assert verify(folder) == []
+    content = json.loads(path.read_text())
+    next(cell for cell in content["cells"] if cell["measure"] == "difference_low")["value"] += 0.01
+    write(path, content)
+    assert [(it.where.partition(",")[0], it.stored) for it in verify(folder)][1:] == [("numpy", "1.0")]
 
 
 def test_a_run_that_came_later_is_found(folder):
