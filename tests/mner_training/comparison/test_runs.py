@@ -191,6 +191,8 @@ recipe = {"train_split": "train", "validation_split": "validation"}
     def test_second_request_to_end_leaves_no_run_behind(self, plans, tmp_path, command, monkeypatch):
         monkeypatch.setattr(runs, "_PATIENCE", 1)
         command(lambda plan, folder: [self.STUBBORN])
+        # where several workers share the tests, each of them passes over Ctrl-C
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
         started = []
         monkeypatch.setattr(runs.subprocess, "Popen", lambda *a, new=runs.subprocess.Popen, **k: keep(new(*a, **k)))
 
@@ -220,7 +222,8 @@ recipe = {"train_split": "train", "validation_split": "validation"}
             for pid in started:
                 with suppress(ProcessLookupError):
                     os.killpg(pid, signal.SIGKILL)
-        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+            after = signal.signal(signal.SIGINT, before)
+        assert after is signal.default_int_handler
 
 
 def test_a_run_that_is_overwritten_is_no_longer_done(tmp_path):
