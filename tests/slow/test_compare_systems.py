@@ -75,7 +75,15 @@ def start(*arguments: str | Path) -> subprocess.Popen:
     """Begin a comparison."""
     command = [sys.executable, str(ROOT / "scripts" / "compare_systems.py"), *map(str, arguments)]
     environment = {"OMP_NUM_THREADS": "1"} | os.environ
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+        # tests that run in the background pass over Ctrl-C, and their children would too
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
 
 
 def compare(*arguments: str | Path) -> tuple[int, str]:
