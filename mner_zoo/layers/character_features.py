@@ -59,10 +59,12 @@ class CharacterCNN(nn.Module):
             padded = nn.functional.pad(states, ((width - 1) // 2, width // 2))  # an answer per character
             answers = convolution(padded)  # (B * W, F, K)
             pooled.append(answers.masked_fill(~mask[:, None], torch.finfo(answers.dtype).min).amax(dim=-1))
-        states = torch.cat(pooled, dim=-1)
+        is_empty = ~mask.any(dim=1, keepdim=True)
+        # before the layers too: there the largest negative number overflows, and its gradient is NaN
+        states = torch.cat(pooled, dim=-1).masked_fill(is_empty, 0)
         for number, layer in enumerate(self.dense):
             states = layer(states if number == 0 else states.relu())
-        return states.masked_fill(~mask.any(dim=1, keepdim=True), 0).unflatten(0, char_ids.shape[:2])
+        return states.masked_fill(is_empty, 0).unflatten(0, char_ids.shape[:2])
 
 
 class CharacterLSTM(nn.Module):
