@@ -69,7 +69,7 @@ def parse_recipe(argv: list[str], dataclass_types: tuple[type, ...], prog: str) 
     parser = _Parser(dataclass_types, allow_abbrev=False, prog=prog)
     if argv and argv[0].endswith(".json"):
         recipe = read_recipe(argv[0])
-        in_recipes, taken = _field_names(RECIPE_ARGUMENTS), _field_names(set(RECIPE_ARGUMENTS) & set(dataclass_types))
+        in_recipes, taken = field_names(RECIPE_ARGUMENTS), field_names(set(RECIPE_ARGUMENTS) & set(dataclass_types))
         unknown = sorted(set(recipe) - in_recipes)
         if unknown:
             raise ValueError(f"Recipe {argv[0]}: unknown {', '.join(unknown)}. `python run_mner.py --help` lists all.")
@@ -100,7 +100,7 @@ def parse_flags(argv: list[str], prog: str) -> dict[str, Any]:
     return vars(parser.parse_args(_merge_model_config(argv)))
 
 
-def _field_names(dataclass_types: Iterable[type]) -> set[str]:
+def field_names(dataclass_types: Iterable[type]) -> set[str]:
     """The names of what dataclasses take."""
     return {field.name for dataclass in dataclass_types for field in fields(dataclass) if field.init}
 

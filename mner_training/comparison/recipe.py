@@ -3,19 +3,19 @@
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from mner_training.recipes import RECIPE_ARGUMENTS, read_recipe
+from mner_training.recipes import RECIPE_ARGUMENTS, field_names, read_recipe
 
 # The systems' recipes are named relative to it.
 REPOSITORY = Path(__file__).resolve().parents[2]
 # What each run has from the comparison, or must not have: it is not to be shared, and a token not to be written down.
 OF_THE_RUN = ("output_dir", "overwrite_output_dir", "resume_from_checkpoint", "seed", "do_train", "do_eval")
 OF_THE_RUN += ("do_predict", "push_to_hub", "hub_token", "search", "search_space", "search_trials", "search_hours")
-_ARGUMENTS = {field.name for dataclass in RECIPE_ARGUMENTS for field in fields(dataclass) if field.init}
+_ARGUMENTS = field_names(RECIPE_ARGUMENTS)
 
 
 @dataclass(frozen=True)
